@@ -1,0 +1,10 @@
+/** Tests run from TypeScript source (swc strips the types); end-to-end tests start the built service as a user would. */
+module.exports = {
+  testEnvironment: "node",
+  roots: ["<rootDir>/test"],
+  testMatch: ["**/*.test.ts"],
+  transform: { "^.+\\.ts$": ["@swc/jest", { jsc: { target: "es2023", parser: { syntax: "typescript" } }, module: { type: "commonjs" } }] },
+  // The Functions runtime provides this module; in tests the local host's stand-in takes its place.
+  moduleNameMapper: { "^@azure/functions-core$": "<rootDir>/test/support/functionsCore.ts" },
+  testTimeout: 60_000,
+};
