@@ -1,0 +1,148 @@
+// The event store on SQLite: one row a commit, in one table that is also the feed. It never changes a stored commit and
+// never leaves a gap in a stream; only `forget` removes, and then a whole partition.
+
+import type { AppendOutcome, Commit, EventStore, FeedSource, StoredEvent } from "../ports";
+import type { Sqlite } from "./sqlite";
+
+// `position` grows and is never given twice, also after the newest commits were forgotten and the process was restarted.
+// Snapshots are few: a partial index finds the latest. A stream's first commit stands for it when a partition is forgotten.
+const schema = `
+  CREATE TABLE IF NOT EXISTS commits (
+    position INTEGER PRIMARY KEY,
+    stream TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    partition TEXT NOT NULL,
+    id TEXT NOT NULL,
+    events TEXT NOT NULL,
+    snapshot TEXT,
+    writer TEXT NOT NULL);
+  CREATE UNIQUE INDEX IF NOT EXISTS commits_stream ON commits (stream, version);
+  CREATE INDEX IF NOT EXISTS commits_snapshot ON commits (stream, version) WHERE snapshot IS NOT NULL;
+  CREATE INDEX IF NOT EXISTS commits_partition ON commits (partition, stream) WHERE version = 1;
+`;
+
+const columns = "position, stream, version, partition, id, events, snapshot, writer";
+const commitsPerUnit = 500;
+const forgottenStreamsPerUnit = 200;
+
+interface CommitRow {
+  readonly position: number;
+  readonly stream: string;
+  readonly version: number;
+  readonly partition: string;
+  readonly id: string;
+  readonly events: string;
+  readonly snapshot: string | null;
+  readonly writer: string;
+}
+
+/** `onAppend` listeners are called after commits are durable, once for all that were written in the same turn. */
+export function sqliteEventStore(db: Sqlite): EventStore & FeedSource {
+  db.define(schema);
+  const listeners = new Set<() => void>();
+  let announced = false;
+  let last = lastPosition(db);
+
+  function announce(): void {
+    if (announced) return;
+    announced = true;
+    queueMicrotask(() => {
+      announced = false;
+      for (const listener of listeners) listener();
+    });
+  }
+
+  return {
+    async append(commits) {
+      // A commit that follows a lost one of the same append was decided on a state that never was.
+      const lost = new Set<string>();
+      const outcomes: Promise<AppendOutcome[]>[] = [];
+      for (let from = 0; from < commits.length; from += commitsPerUnit) {
+        const part = commits.slice(from, from + commitsPerUnit);
+        outcomes.push(db.write(() => part.map((commit) => appendOne(db, commit, ++last, lost)), part.length));
+      }
+      const all = (await Promise.all(outcomes)).flat();
+      if (all.includes("ok")) announce();
+      return all;
+    },
+
+    async load(streams) {
+      return streams.map((stream) => read(db, loadSql, stream, stream));
+    },
+
+    async history(stream) {
+      return read(db, `SELECT ${columns} FROM commits WHERE stream = ? ORDER BY version`, stream);
+    },
+
+    async readFeed(position, limit) {
+      const from = position === undefined ? 0 : Number(position);
+      if (!Number.isSafeInteger(from) || from < 0) throw new Error("Unknown feed position.");
+      const rows = db.statement(`SELECT ${columns} FROM commits WHERE position > ? ORDER BY position LIMIT ?`)
+        .all(from, limit) as unknown as CommitRow[];
+      return { commits: rows.map(toCommit), position: String(rows.at(-1)?.position ?? from) };
+    },
+
+    async forget(partition) {
+      while ((await db.write(() => forgetSome(db, partition, last), forgottenStreamsPerUnit)) > 0);
+    },
+
+    onAppend(listener) {
+      listeners.add(listener);
+      return () => void listeners.delete(listener);
+    },
+  };
+}
+
+const loadSql = `SELECT ${columns} FROM commits WHERE stream = ? AND version >=
+  coalesce((SELECT max(version) FROM commits WHERE stream = ? AND snapshot IS NOT NULL), 1) ORDER BY version`;
+
+function lastPosition(db: Sqlite): number {
+  const row = db.statement(`SELECT max(coalesce((SELECT max(position) FROM commits), 0),
+    coalesce((SELECT value FROM meta WHERE name = 'commits.position'), 0)) AS last`).get();
+  return row!["last"] as number;
+}
+
+/** Only the next version of a stream is stored, so two writers at one version cannot both win and no version is skipped. */
+function appendOne(db: Sqlite, commit: Commit, position: number, lost: Set<string>): AppendOutcome {
+  if (lost.has(commit.stream)) return "conflict";
+  const { stream, version } = commit;
+  const snapshot = commit.snapshot === undefined ? null : JSON.stringify(commit.snapshot);
+  const values = [position, stream, version, commit.partition, commit.id, JSON.stringify(commit.events), snapshot, commit.by];
+  const { changes } = version === 1
+    ? db.statement(`INSERT INTO commits (${columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`).run(...values)
+    : db.statement(`INSERT INTO commits (${columns}) SELECT ?, ?, ?, ?, ?, ?, ?, ?
+        WHERE EXISTS (SELECT 1 FROM commits WHERE stream = ? AND version = ?) ON CONFLICT DO NOTHING`)
+      .run(...values, stream, version - 1);
+  if (changes === 1) return "ok";
+  const stored = db.statement("SELECT id FROM commits WHERE stream = ? AND version = ?").get(stream, version);
+  if (stored?.["id"] === commit.id) return "ok";
+  lost.add(stream);
+  return "conflict";
+}
+
+function forgetSome(db: Sqlite, partition: string, last: number): number {
+  const streams = db.statement("SELECT stream FROM commits WHERE partition = ? AND version = 1 LIMIT ?")
+    .all(partition, forgottenStreamsPerUnit);
+  for (const { stream } of streams) db.statement("DELETE FROM commits WHERE stream = ?").run(stream as string);
+  db.statement("INSERT INTO meta VALUES ('commits.position', ?) ON CONFLICT DO UPDATE SET value = excluded.value").run(last);
+  return streams.length;
+}
+
+function read(db: Sqlite, sql: string, ...values: string[]): Commit[] {
+  return (db.statement(sql).all(...values) as unknown as CommitRow[]).map(toCommit);
+}
+
+function toCommit(row: CommitRow): Commit {
+  const { stream, partition, version, id, writer: by } = row;
+  const events = parse(row, row.events) as StoredEvent[];
+  const commit = { stream, partition, version, id, events, by };
+  return row.snapshot === null ? commit : { ...commit, snapshot: parse(row, row.snapshot) };
+}
+
+function parse(row: CommitRow, text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    throw new Error(`Stream ${row.stream} version ${row.version} is damaged: what is stored is not JSON.`, { cause: error });
+  }
+}
