@@ -251,6 +251,14 @@ export interface Accounts {
   keys(account: string): Promise<readonly string[] | undefined>;
 }
 
+/** What the operator of the service allows; from settings, the same for every request. */
+export interface Policy {
+  /** Tasks may ask to run as the agent's own user (`runElevated`). */
+  readonly allowElevated: boolean;
+  /** Most TVMs of one pool. */
+  readonly poolTvmsMax: number;
+}
+
 export interface Ports {
   readonly eventStore: EventStore;
   readonly views: Views;
@@ -260,6 +268,7 @@ export interface Ports {
   readonly orchestrations: Orchestrations;
   readonly accounts: Accounts;
   readonly sealer: Sealer;
+  readonly policy: Policy;
   readonly signals: Signals;
   readonly clock: Clock;
   readonly random: Random;

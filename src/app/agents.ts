@@ -1,0 +1,300 @@
+// The agents' side of the service: a TVM joins with a code that is good once, and then exchanges. The answer to an exchange
+// says what the TVM should hold and does not, and what it holds and should not; it waits when there is nothing to say.
+import { type Rejection, isRejection, rejection } from "../domain/decider";
+import { accountOf, parentOf, tvmStream } from "../domain/ids";
+import type { Ports, Row } from "../ports";
+import { pools } from "../views/pools";
+import { type ErrandRow, type HeartbeatRow, errands, heartbeats } from "../views/errands";
+import { heldKey, parseHeld, type TaskRow, tasks } from "../views/tasks";
+import { type TvmRow, tvms } from "../views/tvms";
+import type { Assignment, ExchangeAnswer, ExchangeRequest, JoinAnswer, JoinRequest, StartTaskOrder } from "../wire";
+import { PROTOCOL_VERSION } from "../wire";
+import { execute } from "./execute";
+import { HOLD_MAX } from "./place";
+import { forgetTvm } from "./react";
+import { openFiles } from "./secrets";
+import { wake } from "./wakes";
+
+/** A TVM exchanges at least this often ... */
+export const HEARTBEAT_MS = 10_000;
+/** ... ends its own tasks when it has not been answered for this long ... */
+export const SELF_STOP_MS = 40_000;
+/** ... and is lost, its tasks given to others, when it was not heard of for this long. The second must be less than the third. */
+export const LOST_AFTER_MS = 60_000;
+/** Heartbeats are written down this often at most. */
+const HEARTBEAT_WRITE_MS = 5_000;
+
+// ---------------------------------------------------------------- who is it?
+
+/** Good once, for one boot of one TVM; made when the machine is ordered, never stored. */
+export const joinCodeFor = (ports: Pick<Ports, "sealer">, tvm: string, boot: number): string =>
+  `${tvm}~${boot}~${ports.sealer.sign(`join~${tvm}~${boot}`)}`;
+
+const credentialFor = (ports: Pick<Ports, "sealer">, tvm: string, boot: number): string =>
+  `${tvm}~${boot}~${ports.sealer.sign(`tvm~${tvm}~${boot}`)}`;
+
+const sameText = (a: string, b: string): boolean => {
+  if (a.length !== b.length) return false;
+  let difference = 0;
+  for (let index = 0; index < a.length; index++) difference |= a.charCodeAt(index) ^ b.charCodeAt(index);
+  return difference === 0;
+};
+
+const verify = (text: string, expected: (tvm: string, boot: number) => string): { tvm: string; boot: number } | undefined => {
+  const [tvm, number, signature, ...rest] = text.split("~");
+  const boot = Number(number);
+  if (!tvm || !signature || rest.length > 0 || !Number.isSafeInteger(boot)) return undefined;
+  return sameText(expected(tvm, boot), text) ? { tvm, boot } : undefined;
+};
+
+const notYours = rejection("AuthenticationFailed", "The TVM's credential or join code is not valid (any more).");
+const goneTvm = rejection("TVMNotFound", "The TVM is not in its pool any more: end its tasks and stop.");
+
+// ---------------------------------------------------------------- join
+
+/** A TVM of a pool with communication accepts connections of its pool on ports above 1100 (seed). */
+const PORT_RANGE = { low: 1101, high: 65_535 };
+
+export const join = async (ports: Ports, request: JoinRequest, at: string): Promise<JoinAnswer | Rejection> => {
+  if (request.protocol !== PROTOCOL_VERSION)
+    return rejection("InvalidPropertyValue", `The service speaks version ${PROTOCOL_VERSION} of the agent protocol: install the agent of this release.`, {
+      PropertyName: "protocol",
+      PropertyValue: String(request.protocol),
+    });
+  const known = verify(request.code, (tvm, boot) => joinCodeFor(ports, tvm, boot));
+  if (!known) return notYours;
+  const [pool] = await ports.views.get(pools, [pools.locate(parentOf(known.tvm))]);
+  if (!pool || pool.gone) return goneTvm;
+  const { address, cores, platform, separateUser } = request.machine;
+  const outcome = await execute(ports, "tvm", known.tvm, {
+    stream: tvmStream(known.tvm),
+    command: {
+      type: "JoinTvm",
+      at,
+      boot: known.boot,
+      address,
+      cores,
+      platform,
+      separateUser,
+      ...(pool.spec.startTask ? { startTask: pool.spec.startTask } : {}),
+    },
+  });
+  if (isRejection(outcome) || outcome.events.length === 0) return notYours;
+  await heard(ports, known.tvm, known.boot, at);
+  return {
+    credential: credentialFor(ports, known.tvm, known.boot),
+    account: outcome.state.account,
+    pool: outcome.state.pool,
+    tvm: outcome.state.name,
+    boot: known.boot,
+    slots: outcome.state.slots,
+    holdMax: HOLD_MAX,
+    heartbeatMs: HEARTBEAT_MS,
+    selfStopMs: SELF_STOP_MS,
+    ...(pool.spec.communication ? { portRange: PORT_RANGE } : {}),
+    runElevatedAllowed: ports.policy.allowElevated,
+  };
+};
+
+// ---------------------------------------------------------------- exchange
+
+export const exchange = async (
+  ports: Ports,
+  credential: string,
+  request: ExchangeRequest,
+  at: string,
+  abort?: AbortSignal,
+): Promise<ExchangeAnswer | Rejection> => {
+  const known = verify(credential, (tvm, boot) => credentialFor(ports, tvm, boot));
+  if (!known || known.boot !== request.boot) return notYours;
+  const [first] = await ports.views.get(tvms, [tvms.locate(known.tvm)]);
+  const refusal = refusalFor(first, known.boot);
+  if (refusal || !first) return refusal ?? goneTvm;
+  await heard(ports, known.tvm, known.boot, at);
+  if (first.phase === "unknown")
+    await execute(ports, "tvm", known.tvm, { stream: tvmStream(known.tvm), command: { type: "RecoverTvm", at, boot: known.boot } });
+  await takeIn(ports, known.tvm, request);
+  return answerOrWait(ports, known, request, abort);
+};
+
+const refusalFor = (row: TvmRow | undefined, boot: number): Rejection | undefined => {
+  if (!row || row.gone) return goneTvm;
+  // Another boot has taken over: whoever still speaks for the old one has nothing to say.
+  return !row.joined || row.boot !== boot ? notYours : undefined;
+};
+
+/** What the TVM tells is durable before it is answered: then it may forget it. */
+const takeIn = async (ports: Ports, tvm: string, request: ExchangeRequest): Promise<void> => {
+  if (request.reports.length > 0)
+    await ports.bus.send("reports", [
+      { body: { kind: "reports", tvm, boot: request.boot, capacity: request.capacity, reports: request.reports as never } },
+    ]);
+  else await sayCapacity(ports, tvm, request.capacity);
+  await takeErrands(ports, tvm, request);
+};
+
+// How much each TVM last said it would hold, so that saying it again costs nothing. Forgotten at will.
+const capacities = new WeakMap<object, Map<string, number>>();
+
+const sayCapacity = async (ports: Ports, tvm: string, capacity: number): Promise<void> => {
+  let map = capacities.get(ports.views);
+  if (!map) capacities.set(ports.views, (map = new Map()));
+  if (map.get(tvm) === capacity) return;
+  map.set(tvm, capacity);
+  await wake(ports, [{ pool: parentOf(tvm), tvms: [{ tvm, capacity }] }]);
+};
+
+const takeErrands = async (ports: Ports, tvm: string, request: ExchangeRequest): Promise<void> => {
+  if (request.fileAnswers.length === 0 && request.removedFolders.length === 0) return;
+  const removed = new Set(request.removedFolders);
+  const answers = new Map(request.fileAnswers.map((answer) => [answer.id, answer]));
+  const open = await openErrands(ports, tvm);
+  const rows = open.flatMap((row): { from: number; row: Row }[] => {
+    const answer = row.request && answers.get(row.request.id);
+    if (answer) return [{ from: row.version, row: { ...row, version: row.version + 1, answer } }];
+    if (row.folder !== undefined && removed.has(row.folder)) return [{ from: row.version, row: { id: row.id, version: row.version + 1, gone: true } }];
+    return [];
+  });
+  if (rows.length === 0) return;
+  await ports.views.write([{ view: errands, partition: tvm, rows, counters: {} }]);
+  for (const { row } of rows) ports.signals.notify(`errand-${row.id}`);
+};
+
+const ERRANDS_MAX = 100;
+
+const openErrands = async (ports: Ports, tvm: string): Promise<ErrandRow[]> =>
+  (await ports.views.query(errands, { index: "tvm", prefix: `${tvm}/`, limit: ERRANDS_MAX })).map(({ row }) => row);
+
+const answerOrWait = async (
+  ports: Ports,
+  known: { tvm: string; boot: number },
+  request: ExchangeRequest,
+  abort: AbortSignal | undefined,
+): Promise<ExchangeAnswer | Rejection> => {
+  const until = ports.clock.now().getTime() + request.waitMs;
+  for (;;) {
+    const [row] = await ports.views.get(tvms, [tvms.locate(known.tvm)]);
+    const refusal = refusalFor(row, known.boot);
+    if (refusal || !row) return refusal ?? goneTvm;
+    const answer = await answerNow(ports, known.tvm, row, request);
+    const left = until - ports.clock.now().getTime();
+    if (left <= 0 || abort?.aborted || isNews(ports, known.tvm, answer)) return answer;
+    // Another process may have news that it cannot signal here: look again now and then.
+    await ports.signals.wait(known.tvm, Math.min(left, LOOK_AGAIN_MS), abort);
+  }
+};
+
+const LOOK_AGAIN_MS = 5_000;
+
+const isNews = (ports: Ports, tvm: string, answer: ExchangeAnswer): boolean =>
+  answer.run.length > 0 ||
+  answer.stop.length > 0 ||
+  answer.startTask !== undefined ||
+  answer.leave === true ||
+  [...answer.removeFolders, ...answer.files.map(({ id }) => id)].some((errand) => isUntold(ports, tvm, errand));
+
+// An errand stays in the answers until it is done; it ends a wait only now and then, or a TVM at work on it would spin.
+const told = new WeakMap<object, Map<string, number>>();
+const TOLD_MAX = 10_000;
+
+const isUntold = (ports: Ports, tvm: string, errand: string): boolean => {
+  let map = told.get(ports.views);
+  if (!map || map.size > TOLD_MAX) told.set(ports.views, (map = new Map()));
+  const now = ports.clock.now().getTime();
+  const key = `${tvm}/${errand}`;
+  if (now - (map.get(key) ?? 0) < LOOK_AGAIN_MS) return false;
+  map.set(key, now);
+  return true;
+};
+
+const answerNow = async (ports: Ports, tvm: string, row: TvmRow, request: ExchangeRequest): Promise<ExchangeAnswer> => {
+  const [assigned, waiting] = await Promise.all([
+    ports.views.keys(tasks, { index: "tvm", prefix: `${tvm}/`, limit: 2 * HOLD_MAX }),
+    openErrands(ports, tvm),
+  ]);
+  const should = new Set(assigned);
+  const holds = new Set(request.holding.map(({ key, attempt }) => heldKey(tvm, key, attempt)));
+  const missing = assigned.filter((key) => !holds.has(key)).map(parseHeld);
+  const stop = request.holding.filter(({ key, attempt }) => !should.has(heldKey(tvm, key, attempt)));
+  return {
+    run: row.phase === "leaving" && row.leavingOption !== "taskcompletion" ? [] : await assignmentsOf(ports, tvm, missing),
+    stop,
+    removeFolders: waiting.flatMap(({ folder }) => (folder === undefined ? [] : [folder])),
+    files: waiting.flatMap(({ request: asked }) => (asked ? [asked] : [])),
+    ...startTaskFor(ports, row),
+    ...(row.phase === "leaving" && assigned.length === 0 ? { leave: true } : {}),
+  };
+};
+
+/** Most assignments in one answer; the next exchange brings more. */
+const RUN_MAX = 256;
+
+const assignmentsOf = async (ports: Ports, tvm: string, missing: readonly { task: string; attempt: number }[]): Promise<Assignment[]> => {
+  const some = missing.slice(0, RUN_MAX);
+  if (some.length === 0) return [];
+  const rows = await ports.views.get(tasks, some.map(({ task }) => tasks.locate(task)));
+  return some.flatMap(({ task, attempt }, index) => {
+    const row = rows[index];
+    return row && row.attempt === attempt ? [assignmentOf(ports, accountOf(tvm), task, row)] : [];
+  });
+};
+
+const assignmentOf = (ports: Ports, account: string, key: string, row: TaskRow): Assignment => {
+  const { spec } = row;
+  return {
+    key,
+    attempt: row.attempt,
+    workItem: row.workItemName,
+    job: row.jobName,
+    task: row.name,
+    commandLine: spec.commandLine,
+    resourceFiles: openFiles(ports, account, spec.resourceFiles),
+    environment: environmentOf(spec.environment),
+    runElevated: spec.runElevated ?? false,
+    ...(spec.maxWallClockMs === undefined ? {} : { maxWallClockMs: spec.maxWallClockMs }),
+    ...(spec.retentionMs === undefined ? {} : { retentionMs: spec.retentionMs }),
+  };
+};
+
+const environmentOf = (settings: readonly { name: string; value: string }[] = []): Record<string, string> =>
+  Object.fromEntries(settings.map(({ name, value }) => [name, value]));
+
+const startTaskFor = (ports: Ports, row: TvmRow): { startTask?: StartTaskOrder } => {
+  const { startTask, startTaskRun, startTaskInfo } = row;
+  if (!startTask || startTaskRun === 0 || row.phase === "leaving") return {};
+  // Named until its end is known; an agent that is at it already is not told again by a waiting exchange.
+  if (startTaskInfo?.run === startTaskRun) return {};
+  return {
+    startTask: {
+      run: startTaskRun,
+      commandLine: startTask.commandLine,
+      resourceFiles: openFiles(ports, row.account, startTask.resourceFiles),
+      environment: environmentOf(startTask.environment),
+      runElevated: startTask.runElevated ?? false,
+    },
+  };
+};
+
+// ---------------------------------------------------------------- heartbeats
+
+const lastWritten = new WeakMap<object, Map<string, number>>();
+
+const heard = async (ports: Ports, tvm: string, boot: number, at: string): Promise<void> => {
+  let map = lastWritten.get(ports.views);
+  if (!map) lastWritten.set(ports.views, (map = new Map()));
+  const now = Date.parse(at);
+  if (now - (map.get(tvm) ?? 0) < HEARTBEAT_WRITE_MS) return;
+  map.set(tvm, now);
+  const partition = parentOf(tvm);
+  const [before] = await ports.views.get(heartbeats, [{ partition, id: tvm }]);
+  const row: HeartbeatRow = { id: tvm, version: (before?.version ?? 0) + 1, tvm, boot, at };
+  await ports.views.write([{ view: heartbeats, partition, rows: [{ from: before?.version ?? 0, row }], counters: {} }]);
+};
+
+/** Whatever was kept about a TVM that has left. */
+export const forgetAgent = async (ports: Ports, tvm: string): Promise<void> => {
+  await forgetTvm(ports, tvm);
+  const partition = parentOf(tvm);
+  const [row] = await ports.views.get(heartbeats, [{ partition, id: tvm }]);
+  if (row) await ports.views.write([{ view: heartbeats, partition, rows: [{ from: row.version, row: { id: tvm, version: row.version + 1, gone: true } }], counters: {} }]);
+};

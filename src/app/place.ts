@@ -1,0 +1,134 @@
+// Placement of one pool: gathers who has room and what waits, asks the domain who gets what, assigns, and tells the TVMs.
+// Runs one at a time per pool (the lane of the queue `wakes`). The work is in what is placed, not in how much waits or how
+// many TVMs there are: only TVMs that may have room are looked at, and only the head of each job's queue.
+import { isRejection } from "../domain/decider";
+import { parentOf, poolStream, taskStream, tvmKey } from "../domain/ids";
+import { type Placed, type TvmRoom, type WaitingJob, place } from "../domain/placement";
+import { usable } from "../domain/tvm";
+import type { Ports } from "../ports";
+import { type RoomRow, rooms } from "../views/errands";
+import { type JobRow, jobs } from "../views/jobs";
+import { pools } from "../views/pools";
+import { tasks } from "../views/tasks";
+import { type TvmRow, tvms } from "../views/tvms";
+import { type Order, executeAll } from "./execute";
+import { takeFrom } from "./react";
+import { type Wake, wake } from "./wakes";
+
+/** TVMs looked at in one run, beside those that said that they have room. */
+const ROOMS_MAX = 64;
+/** Most attempts one TVM may hold. */
+export const HOLD_MAX = 512;
+/** Tasks placed in one run; more is for the next. */
+const PLACE_MAX = 512;
+/** Active jobs of a pool that placement looks at. */
+const JOBS_MAX = 1000;
+
+export const schedulePool = async (ports: Ports, pool: string, wakes: readonly Wake[], at: string): Promise<void> => {
+  const [poolRow] = await ports.views.get(pools, [pools.locate(pool)]);
+  if (!poolRow || poolRow.gone) return;
+  const fill = poolRow.spec.fillType;
+  const candidates = await gatherRooms(ports, pool, wakes, fill);
+  const space = candidates.reduce((sum, { room }) => sum + Math.max(0, room.capacity - room.held), 0);
+  const waiting = space > 0 ? await gatherJobs(ports, pool, Math.min(space, PLACE_MAX)) : [];
+  const placed = place(candidates.map(({ room }) => room), waiting, fill);
+  await assign(ports, pool, placed, at);
+  await keepRooms(ports, pool, candidates, placed);
+  if (placed.length >= PLACE_MAX) await wake(ports, [{ pool, tvms: [] }]);
+};
+
+interface Candidate {
+  readonly room: TvmRoom;
+  readonly stored: RoomRow | undefined;
+}
+
+const gatherRooms = async (ports: Ports, pool: string, wakes: readonly Wake[], fill: "Spread" | "Pack"): Promise<Candidate[]> => {
+  const wished = new Map<string, number | undefined>();
+  for (const { tvms: hinted } of wakes) for (const { tvm, capacity } of hinted) wished.set(tvm, capacity ?? wished.get(tvm));
+  const open = await ports.views.query(rooms, { index: fill === "Spread" ? "spread" : "pack", prefix: `${pool}/`, limit: ROOMS_MAX });
+  for (const { row } of open) if (!wished.has(row.tvm)) wished.set(row.tvm, undefined);
+  const names = [...wished.keys()].filter((tvm) => parentOf(tvm) === pool);
+  const [rows, stored, held] = await Promise.all([
+    ports.views.get(tvms, names.map((tvm) => tvms.locate(tvm))),
+    ports.views.get(rooms, names.map((tvm) => ({ partition: pool, id: tvm }))),
+    Promise.all(names.map((tvm) => ports.views.keys(tasks, { index: "tvm", prefix: `${tvm}/`, limit: HOLD_MAX }))),
+  ]);
+  // A TVM that was to leave after its tasks is empty now: the pool's process lets it go.
+  if (rows.some((row, index) => row?.phase === "leaving" && held[index]?.length === 0)) await ports.orchestrations.nudge("pool", poolStream(pool));
+  return names.map((tvm, index) => {
+    const row = rows[index];
+    const slots = row && !row.gone && usable(row) ? row.slots : 0;
+    const wish = wished.get(tvm) ?? stored[index]?.capacity ?? slots;
+    const capacity = slots === 0 ? 0 : Math.min(HOLD_MAX, Math.max(slots, wish));
+    return { room: { tvm, slots, held: held[index]?.length ?? 0, capacity }, stored: stored[index] };
+  });
+};
+
+/** The heads of the queues: jobs of the highest priority first, until there is enough to fill the space. */
+const gatherJobs = async (ports: Ports, pool: string, space: number): Promise<WaitingJob[]> => {
+  const active = await ports.views.query(jobs, { index: "pool", prefix: `${pool}/`, limit: JOBS_MAX });
+  const byPriority = [...Map.groupBy(active.map(({ row }) => row), (row) => row.spec.priority)].sort(([a], [b]) => b - a);
+  const gathered: WaitingJob[] = [];
+  let found = 0;
+  for (const [, group] of byPriority) {
+    const waiting = await Promise.all(group.map((row) => headOf(ports, row, space, group.length > 1)));
+    for (const job of waiting) {
+      if (job.waiting.length === 0) continue;
+      gathered.push(job);
+      found += job.waiting.length;
+    }
+    if (found >= space) break;
+  }
+  return gathered;
+};
+
+const headOf = async (ports: Ports, row: JobRow, limit: number, shared: boolean): Promise<WaitingJob> => {
+  const job = `${row.workItem}.${row.id}`;
+  const keys = await ports.views.keys(tasks, { index: "queue", prefix: `${job}/`, limit });
+  // Fair turn only matters where jobs of equal priority wait: else their shares need not be counted.
+  const counts: Record<string, number> = shared && keys.length > 0 ? await ports.views.counters(tasks, `${job}/`) : {};
+  return {
+    job,
+    priority: row.spec.priority,
+    running: (counts["assigned"] ?? 0) + (counts["running"] ?? 0),
+    waiting: keys.map((key) => ({ task: key.slice(key.lastIndexOf("/") + 1) })),
+  };
+};
+
+const assign = async (ports: Ports, pool: string, placed: readonly Placed[], at: string): Promise<void> => {
+  if (placed.length === 0) return;
+  const names = [...new Set(placed.map(({ tvm }) => tvm))];
+  const before = await rowsOf(ports, names);
+  const orders = placed.flatMap(({ job, task, tvm }): Order<"task">[] => {
+    const row = before.get(tvm);
+    return row ? [{ stream: taskStream(`${job}.${task}`), command: { type: "AssignTask", at, pool: row.pool, tvm: row.name } }] : [];
+  });
+  const outcomes = await executeAll(ports, "task", "service", orders);
+  if (outcomes.some((outcome) => isRejection(outcome) || outcome.events.length === 0))
+    ports.log.debug("some tasks were no longer waiting when they were placed", { pool });
+  // A TVM may have been lost between the look and the assignment: then its tasks go back at once.
+  const after = await rowsOf(ports, names);
+  for (const tvm of names) {
+    const row = after.get(tvm);
+    if (row && usable(row)) ports.signals.notify(tvm);
+    else await takeFrom(ports, tvm, "tvmLost", "requeue", at);
+  }
+};
+
+const rowsOf = async (ports: Ports, names: readonly string[]): Promise<Map<string, TvmRow>> => {
+  const rows = await ports.views.get(tvms, names.map((tvm) => tvms.locate(tvm)));
+  return new Map(rows.flatMap((row) => (row ? [[tvmKey(row.account, row.pool, row.name), row]] : [])));
+};
+
+/** Written only where it changed: a TVM that is refilled as fast as it empties costs nothing here. */
+const keepRooms = async (ports: Ports, pool: string, candidates: readonly Candidate[], placed: readonly Placed[]): Promise<void> => {
+  const given = new Map<string, number>();
+  for (const { tvm } of placed) given.set(tvm, (given.get(tvm) ?? 0) + 1);
+  const changed = candidates.flatMap(({ room, stored }) => {
+    const free = Math.max(0, room.slots - room.held - (given.get(room.tvm) ?? 0));
+    if (stored ? stored.free === free && stored.capacity === room.capacity : free === 0 && room.capacity === 0) return [];
+    const row: RoomRow = { id: room.tvm, version: (stored?.version ?? 0) + 1, pool, tvm: room.tvm, capacity: room.capacity, free };
+    return [{ from: stored?.version ?? 0, row }];
+  });
+  if (changed.length > 0) await ports.views.write([{ view: rooms, partition: pool, rows: changed, counters: {} }]);
+};

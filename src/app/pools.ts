@@ -1,0 +1,92 @@
+// Use cases on pools and their TVMs.
+import { type Rejection, isRejection, rejection } from "../domain/decider";
+import { poolKey, poolStream, tvmKey } from "../domain/ids";
+import type { DeallocationOption, Pool, PoolCommand, PoolSpec } from "../domain/pool";
+import type { Ports } from "../ports";
+import { type PoolRow, pools } from "../views/pools";
+import { type TaskRow, parseHeld, tasks } from "../views/tasks";
+import { type TvmRow, tvms } from "../views/tvms";
+import type { Call } from "./call";
+import { type Loaded, type Outcome, execute, load } from "./execute";
+import { type Page, type Rows, scan } from "./rows";
+
+export type Condition<State> = (loaded: Loaded<State>) => Rejection | undefined;
+
+const onPool = (ports: Ports, call: Call, name: string, command: PoolCommand, condition?: Condition<Pool>): Promise<Outcome<"pool">> =>
+  execute(ports, "pool", call.by, { stream: poolStream(poolKey(call.account, name)), command, condition });
+
+export const addPool = (ports: Ports, call: Call, name: string, spec: PoolSpec): Promise<Outcome<"pool">> =>
+  onPool(ports, call, name, { type: "CreatePool", at: call.at, account: call.account, name, spec });
+
+export const getPool = async (ports: Ports, call: Call, name: string): Promise<Loaded<Pool> | Rejection> => {
+  const loaded = await load(ports, "pool", poolStream(poolKey(call.account, name)));
+  return loaded.state.phase === "absent" ? rejection("PoolNotFound", "The account has no pool of that name.") : loaded;
+};
+
+export const listPools = (ports: Ports, call: Call, page: Page<PoolRow>): Promise<Rows<PoolRow>> =>
+  scan(ports.views, pools, "name", `${call.account}/`, page);
+
+export const updatePool = (
+  ports: Ports,
+  call: Call,
+  name: string,
+  change: Pick<Extract<PoolCommand, { type: "UpdatePool" }>, "startTask" | "certificateReferences" | "metadata">,
+  condition?: Condition<Pool>,
+): Promise<Outcome<"pool">> => onPool(ports, call, name, { ...change, type: "UpdatePool", at: call.at }, condition);
+
+export const resizePool = (
+  ports: Ports,
+  call: Call,
+  name: string,
+  resize: { target: number; timeoutMs: number; option: DeallocationOption },
+  condition?: Condition<Pool>,
+): Promise<Outcome<"pool">> => onPool(ports, call, name, { ...resize, type: "ResizePool", at: call.at }, condition);
+
+export const stopPoolResize = (ports: Ports, call: Call, name: string, condition?: Condition<Pool>): Promise<Outcome<"pool">> =>
+  onPool(ports, call, name, { type: "StopPoolResize", at: call.at }, condition);
+
+export const deletePool = (ports: Ports, call: Call, name: string, condition?: Condition<Pool>): Promise<Outcome<"pool">> =>
+  onPool(ports, call, name, { type: "DeletePool", at: call.at }, condition);
+
+/** A TVM with what it runs now. */
+export interface TvmInfo {
+  readonly tvm: TvmRow;
+  readonly running: number;
+  readonly tasks: readonly TaskRow[];
+}
+
+/** Most tasks shown with a TVM. */
+const TASKS_SHOWN = 20;
+
+const infoOf = async (ports: Ports, row: TvmRow): Promise<TvmInfo> => {
+  const key = tvmKey(row.account, row.pool, row.name);
+  const held = await ports.views.keys(tasks, { index: "tvm", prefix: `${key}/`, limit: TASKS_SHOWN });
+  const places = held.map((entry) => tasks.locate(parseHeld(entry).task));
+  const rows = (await ports.views.get(tasks, places)).filter((task): task is TaskRow => task?.phase === "running");
+  return { tvm: row, running: rows.length, tasks: rows };
+};
+
+export const getTvm = async (ports: Ports, call: Call, pool: string, name: string): Promise<TvmInfo | Rejection> => {
+  const [row] = await ports.views.get(tvms, [tvms.locate(tvmKey(call.account, pool, name))]);
+  if (row && !row.gone) return infoOf(ports, row);
+  const found = await getPool(ports, call, pool);
+  return isRejection(found) ? found : rejection("TVMNotFound", "The pool has no TVM of that name.");
+};
+
+export const listTvms = async (ports: Ports, call: Call, pool: string, page: Page<TvmInfo>): Promise<Rows<TvmInfo> | Rejection> => {
+  const found = await getPool(ports, call, pool);
+  if (isRejection(found)) return found;
+  const rows: { key: string; row: TvmInfo }[] = [];
+  let after = page.after;
+  for (;;) {
+    const chunk = await scan(ports.views, tvms, "pool", `${poolKey(call.account, pool)}/`, { limit: 100, after });
+    for (const { key, row } of chunk.rows) {
+      const info = await infoOf(ports, row);
+      if (page.filter && !page.filter(info)) continue;
+      if (rows.length === page.limit) return { rows, next: (rows[rows.length - 1] as { key: string }).key };
+      rows.push({ key, row: info });
+    }
+    if (chunk.next === undefined) return { rows };
+    after = chunk.next;
+  }
+};

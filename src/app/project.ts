@@ -1,0 +1,134 @@
+// Commits become rows and counters. Two ways in: right after a decision, with the state at hand; and from the feed, which
+// repeats everything and catches up on what the first way missed. A row's version makes both idempotent.
+import type { DomainEvent } from "../domain/decider";
+import { type Category, categoryOf, keyOf } from "../domain/ids";
+import type { Commit, Ports, ViewWrite, Views } from "../ports";
+import { anyViewOf } from "../views/all";
+import { type StateRow, type View, difference, evolveRow, rowOf, stateOf } from "../views/view";
+import { foldCommits } from "./execute";
+
+interface Decided {
+  readonly stream: string;
+  readonly before: { readonly version: number; readonly state: unknown };
+  readonly after: unknown;
+  readonly version: number;
+}
+
+/** Shows decisions that were just appended. What does not fit (another process was faster) is left to the feed. */
+export const projectDecided = async (ports: Ports, category: Category, decided: readonly Decided[]): Promise<void> => {
+  if (decided.length === 0) return;
+  const view = anyViewOf(category);
+  const groups = new Map<string, { rows: ViewWrite["rows"][number][]; counters: Record<string, number>; streams: Decided[] }>();
+  for (const one of decided) {
+    const { partition, id } = view.locate(keyOf(one.stream));
+    let group = groups.get(partition);
+    if (!group) groups.set(partition, (group = { rows: [], counters: {}, streams: [] }));
+    group.rows.push({ from: one.before.version, row: rowOf(view, id, one.version, one.after) });
+    group.streams.push(one);
+    add(group.counters, difference(one.before.version === 0 ? {} : view.tally(one.before.state), view.tally(one.after)));
+  }
+  const entries = [...groups];
+  const results = await ports.views.write(entries.map(([partition, group]) => ({ view, partition, rows: group.rows, counters: group.counters })));
+  entries.forEach(([, group], index) => {
+    if (results[index] === "ok") for (const { stream, version } of group.streams) shown(ports.views, stream, version);
+  });
+};
+
+/** Shows commits of the feed, each exactly once however often they come; commits of one stream must come in order. */
+export const projectFeed = async (ports: Ports, commits: readonly Commit[]): Promise<void> => {
+  const byView = new Map<Category, Commit[]>();
+  for (const commit of commits) {
+    if (isShown(ports.views, commit.stream, commit.version)) continue;
+    const category = categoryOf(commit.stream);
+    const list = byView.get(category);
+    if (list) list.push(commit);
+    else byView.set(category, [commit]);
+  }
+  for (const [category, list] of byView) await projectCategory(ports, category, list);
+};
+
+/** Writers that meet in one partition: each round at least one of them gets through. */
+const ROUNDS = 50;
+
+const projectCategory = async (ports: Ports, category: Category, commits: readonly Commit[]): Promise<void> => {
+  const view = anyViewOf(category);
+  const streams = new Map<string, Commit[]>();
+  for (const commit of commits) {
+    const list = streams.get(commit.stream);
+    if (list) list.push(commit);
+    else streams.set(commit.stream, [commit]);
+  }
+  let open = [...streams.values()];
+  for (let round = 1; open.length > 0; round++) {
+    if (round > ROUNDS) throw new Error(`rows of ${view.name} changed under the projection ${ROUNDS} times`);
+    open = await projectRound(ports, view, open);
+  }
+};
+
+const projectRound = async (ports: Ports, view: View, open: readonly Commit[][]): Promise<Commit[][]> => {
+  const places = open.map((list) => view.locate(keyOf((list[0] as Commit).stream)));
+  const rows = await ports.views.get(view, places);
+  const groups = new Map<string, { rows: ViewWrite["rows"][number][]; counters: Record<string, number>; lists: Commit[][] }>();
+  for (const [index, list] of open.entries()) {
+    const before = rows[index];
+    const after = await advance(ports, view, before, list);
+    if (!after) continue;
+    const { partition } = places[index] as { partition: string };
+    let group = groups.get(partition);
+    if (!group) groups.set(partition, (group = { rows: [], counters: {}, lists: [] }));
+    group.rows.push({ from: before?.version ?? 0, row: after });
+    group.lists.push(list);
+    add(group.counters, difference(before ? view.tally(stateOf(before as StateRow<unknown>)) : {}, view.tally(stateOf(after))));
+  }
+  const entries = [...groups];
+  if (entries.length === 0) return [];
+  const results = await ports.views.write(entries.map(([partition, group]) => ({ view, partition, rows: group.rows, counters: group.counters })));
+  return entries.flatMap(([, group], index) => (results[index] === "ok" ? [] : group.lists));
+};
+
+/** The row after these commits, or undefined when it has seen them all. */
+const advance = async (
+  ports: Ports,
+  view: View,
+  before: StateRow<unknown> | undefined,
+  commits: readonly Commit[],
+): Promise<StateRow<unknown> | undefined> => {
+  const seen = before?.version ?? 0;
+  const fresh = commits.filter(({ version }) => version > seen);
+  const first = fresh[0];
+  if (!first) return undefined;
+  if (first.version > seen + 1) return fromStream(ports, view, first.stream);
+  let row = before;
+  for (const { stream, version, events } of fresh) row = evolveRow(view, stream, row, version, events as readonly DomainEvent[]);
+  return row;
+};
+
+/** Commits are missing between the row and what came (its partition was forgotten, or the feed started late): fold anew. */
+const fromStream = async (ports: Ports, view: View, stream: string): Promise<StateRow<unknown> | undefined> => {
+  const [commits] = await ports.eventStore.load([stream]);
+  if (!commits || commits.length === 0) return undefined;
+  const { state, version } = foldCommits(view.category, commits);
+  return rowOf(view, view.locate(keyOf(stream)).id, version, state);
+};
+
+const add = (sum: Record<string, number>, moved: Readonly<Record<string, number>>): void => {
+  for (const name of Object.keys(moved)) sum[name] = (sum[name] ?? 0) + (moved[name] ?? 0);
+};
+
+// What this process has shown itself it need not read again when the feed repeats it. Only a shortcut: forgotten at will.
+const SHOWN_MAX = 50_000;
+const shownBy = new WeakMap<Views, Map<string, number>>();
+
+const shown = (views: Views, stream: string, version: number): void => {
+  let map = shownBy.get(views);
+  if (!map) shownBy.set(views, (map = new Map()));
+  if (map.size >= SHOWN_MAX) map.clear();
+  map.set(stream, version);
+};
+
+const isShown = (views: Views, stream: string, version: number): boolean => (shownBy.get(views)?.get(stream) ?? 0) >= version;
+
+/** Before a rebuild from zero. */
+export const forgetShown = (views: Views): void => {
+  shownBy.delete(views);
+};

@@ -1,0 +1,146 @@
+// Performs the effects of what happened. Everything here may be repeated: wakes and nudges are hints, commands are fenced.
+// Effects of one batch are gathered first, so that a thousand completions wake their pool once.
+import type { AnyEvent } from "../domain/aggregates";
+import { categoryOf, jobStream, keyOf, parentOf, poolKey, taskStream } from "../domain/ids";
+import type { DeallocationOption } from "../domain/pool";
+import { type Effect, react } from "../domain/reactions";
+import type { RequeueReason } from "../domain/task";
+import type { Commit, Ports, Row } from "../ports";
+import { errands, rooms } from "../views/errands";
+import { type JobRow, jobs } from "../views/jobs";
+import { type TaskRow, parseHeld, tasks } from "../views/tasks";
+import { type Order, executeAll } from "./execute";
+import { wake } from "./wakes";
+
+export const reactTo = async (ports: Ports, commits: readonly Commit[], at: string): Promise<void> => {
+  const places = await placesOfTasks(ports, commits);
+  const effects: Effect[] = [];
+  for (const commit of commits) {
+    const state = places.get(commit.stream);
+    for (const event of commit.events) effects.push(...react(commit.stream, event as AnyEvent, state));
+  }
+  await perform(ports, effects, at);
+};
+
+/** Only the events that free a TVM need to know where the task is (or was). */
+const FREEING = new Set(["TaskReturned", "TaskRetried", "TaskRequeued", "TaskCompleted", "TaskDeleted"]);
+
+const placesOfTasks = async (ports: Ports, commits: readonly Commit[]): Promise<Map<string, TaskRow>> => {
+  const streams = commits
+    .filter(({ stream, events }) => categoryOf(stream) === "task" && events.some(({ type }) => FREEING.has(type)))
+    .map(({ stream }) => stream);
+  const rows = streams.length > 0 ? await ports.views.get(tasks, streams.map((stream) => tasks.locate(keyOf(stream)))) : [];
+  return new Map(streams.flatMap((stream, index) => (rows[index] ? [[stream, rows[index]]] : [])));
+};
+
+const perform = async (ports: Ports, effects: readonly Effect[], at: string): Promise<void> => {
+  const wakes = new Map<string, Set<string>>();
+  const wakeUp = (pool: string, tvm?: string): void => {
+    const tvms = wakes.get(pool) ?? new Set();
+    if (tvm !== undefined) tvms.add(tvm);
+    wakes.set(pool, tvms);
+  };
+  const jobRows = await rowsOfJobs(ports, effects);
+  const nudges = new Map<string, Extract<Effect, { kind: "nudge" }>>();
+  const tell = new Set<string>();
+  const ending = new Set<string>();
+  for (const effect of effects) {
+    switch (effect.kind) {
+      case "wakePool":
+        wakeUp(effect.pool, effect.tvm);
+        break;
+      case "wakeJob": {
+        const row = jobRows.get(effect.job);
+        if (row?.phase === "active") wakeUp(poolKey(row.account, row.pool));
+        break;
+      }
+      case "nudge":
+        nudges.set(effect.stream, effect);
+        break;
+      case "endIfJobClosed":
+        if (jobRows.has(effect.job) && jobRows.get(effect.job)?.phase !== "active") ending.add(effect.task);
+        break;
+      case "taskEnded": {
+        const phase = jobRows.get(effect.job)?.phase;
+        const stream = jobStream(effect.job);
+        if (phase === "terminating" || phase === "deleting") nudges.set(stream, { kind: "nudge", process: "job", stream });
+        break;
+      }
+      case "takeFrom":
+        await takeFrom(ports, effect.tvm, effect.reason, effect.option, at);
+        break;
+      case "tellTvm":
+        tell.add(effect.tvm);
+        break;
+      case "removeFolder":
+        await leaveErrand(ports, effect.tvm, effect.folder);
+        tell.add(effect.tvm);
+        break;
+    }
+  }
+  if (ending.size > 0) await endTasks(ports, [...ending], "The job was closed while the task was added.", at);
+  await wake(ports, [...wakes].map(([pool, tvms]) => ({ pool, tvms: [...tvms].map((tvm) => ({ tvm })) })));
+  for (const { process, stream } of nudges.values()) await ports.orchestrations.nudge(process, stream);
+  for (const tvm of tell) ports.signals.notify(tvm);
+};
+
+const rowsOfJobs = async (ports: Ports, effects: readonly Effect[]): Promise<Map<string, JobRow>> => {
+  const keys = new Set<string>();
+  for (const effect of effects) if ("job" in effect) keys.add(effect.job);
+  const wanted = [...keys];
+  const rows = wanted.length > 0 ? await ports.views.get(jobs, wanted.map((key) => jobs.locate(key))) : [];
+  const found = new Map<string, JobRow>();
+  wanted.forEach((key, index) => {
+    const row = rows[index];
+    if (row) found.set(key, row);
+  });
+  return found;
+};
+
+/** Ends tasks that are not completed: their job is closing. */
+export const endTasks = async (ports: Ports, keys: readonly string[], message: string, at: string): Promise<void> => {
+  await executeAll(
+    ports,
+    "task",
+    "service",
+    keys.map((key): Order<"task"> => ({ stream: taskStream(key), command: { type: "TerminateTask", at, message, byUser: false } })),
+  );
+};
+
+/** Most attempts handled at once when a TVM is taken away. */
+const TAKE_MAX = 500;
+
+/** The attempts that a TVM holds and should not any more go back to the queue, or end. */
+export const takeFrom = async (ports: Ports, tvm: string, reason: RequeueReason, option: DeallocationOption, at: string): Promise<void> => {
+  if (option === "taskcompletion" || option === "retaineddata") return;
+  for (;;) {
+    const held = (await ports.views.keys(tasks, { index: "tvm", prefix: `${tvm}/`, limit: TAKE_MAX })).map(parseHeld);
+    if (held.length === 0) return;
+    const outcomes = await executeAll(
+      ports,
+      "task",
+      "service",
+      held.map(({ task, attempt }): Order<"task"> => ({
+        stream: taskStream(task),
+        command:
+          option === "terminate"
+            ? { type: "TerminateTask", at, attempt, message: "Its TVM was removed from the pool.", byUser: false }
+            : { type: "RequeueTask", at, attempt, reason },
+      })),
+    );
+    // Nothing moved: the view is behind the streams, and the feed will bring it up.
+    if (outcomes.every((outcome) => !("events" in outcome) || outcome.events.length === 0)) return;
+  }
+};
+
+const leaveErrand = async (ports: Ports, tvm: string, folder: string): Promise<void> => {
+  const row: Row = { id: ports.random.id(9), version: 1, tvm, folder };
+  await ports.views.write([{ view: errands, partition: tvm, rows: [{ from: 0, row }], counters: {} }]);
+};
+
+/** What the service kept about a TVM beside its events. */
+export const forgetTvm = async (ports: Ports, tvm: string): Promise<void> => {
+  await ports.views.forget(errands, tvm);
+  const [row] = await ports.views.get(rooms, [{ partition: parentOf(tvm), id: tvm }]);
+  if (row) await ports.views.write([{ view: rooms, partition: parentOf(tvm), rows: [{ from: row.version, row: { ...row, version: row.version + 1, free: 0 } }], counters: {} }]);
+};

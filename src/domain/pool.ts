@@ -1,0 +1,241 @@
+// A pool: what its TVMs are, how many there should be, and which there are. The stream of a pool names its TVMs, so the
+// target and the present number never disagree by more than what is under way.
+import { type Decider, type Rejection, present, rejection } from "./decider";
+import type { ResizeError } from "./errors";
+import type { TaskFile } from "./task";
+import { laterThan } from "./time";
+
+export interface StartTask {
+  readonly commandLine: string;
+  readonly resourceFiles?: readonly TaskFile[];
+  readonly environment?: readonly { readonly name: string; readonly value: string }[];
+  readonly runElevated?: boolean;
+  readonly maxTaskRetryCount: number;
+  /** Seed: waiting is advised, so it is the default; `false` lets tasks run beside and after it. */
+  readonly waitForSuccess: boolean;
+}
+
+export interface MetadataItem {
+  readonly name: string;
+  readonly value: string;
+}
+
+export interface CertificateReference {
+  readonly thumbprint: string;
+  readonly thumbprintAlgorithm: string;
+  readonly storeLocation?: string;
+  readonly storeName?: string;
+  readonly visibility?: string;
+}
+
+export interface PoolSpec {
+  readonly tvmSize: string;
+  readonly osFamily: string;
+  readonly targetOSVersion: string;
+  readonly targetDedicated: number;
+  readonly resizeTimeoutMs: number;
+  readonly communication: boolean;
+  readonly maxTasksPerTvm: number;
+  readonly fillType: "Spread" | "Pack";
+  readonly startTask?: StartTask;
+  readonly certificateReferences?: readonly CertificateReference[];
+  readonly metadata?: readonly MetadataItem[];
+}
+
+export type DeallocationOption = "requeue" | "terminate" | "taskcompletion" | "retaineddata";
+
+export type PoolEvent =
+  | { type: "PoolCreated"; at: string; account: string; name: string; spec: PoolSpec }
+  | {
+      type: "PoolUpdated";
+      at: string;
+      startTask?: StartTask | null;
+      certificateReferences?: readonly CertificateReference[];
+      metadata?: readonly MetadataItem[];
+    }
+  | { type: "PoolResized"; at: string; target: number; timeoutMs: number; option: DeallocationOption }
+  | { type: "PoolResizeStopped"; at: string }
+  | { type: "PoolResizeEnded"; at: string; error?: ResizeError }
+  | { type: "PoolTvmsAllocated"; at: string; tvms: readonly string[] }
+  | { type: "PoolTvmsReleased"; at: string; tvms: readonly string[] }
+  | { type: "PoolDeletionStarted"; at: string }
+  | { type: "PoolDeleted"; at: string };
+
+export type PoolCommand =
+  | { type: "CreatePool"; at: string; account: string; name: string; spec: PoolSpec }
+  | {
+      type: "UpdatePool";
+      at: string;
+      startTask?: StartTask | null;
+      certificateReferences?: readonly CertificateReference[];
+      metadata?: readonly MetadataItem[];
+    }
+  | { type: "ResizePool"; at: string; target: number; timeoutMs: number; option: DeallocationOption }
+  | { type: "StopPoolResize"; at: string }
+  | { type: "EndPoolResize"; at: string; error?: ResizeError }
+  | { type: "AllocateTvms"; at: string; count: number }
+  | { type: "ReleaseTvms"; at: string; tvms: readonly string[] }
+  | { type: "DeletePool"; at: string }
+  | { type: "ForgetPool"; at: string };
+
+export interface Pool {
+  readonly phase: "absent" | "active" | "deleting";
+  readonly generation: number;
+  readonly account: string;
+  readonly name: string;
+  readonly spec: PoolSpec;
+  readonly allocation: "steady" | "resizing" | "stopping";
+  readonly resize: { readonly since: string; readonly timeoutMs: number; readonly option: DeallocationOption };
+  readonly resizeError?: ResizeError;
+  /** Names of the TVMs that are in the pool now, oldest first. */
+  readonly tvms: readonly string[];
+  /** TVMs ever allocated: part of the next one's name. */
+  readonly tvmSerial: number;
+  readonly createdAt: string;
+  readonly modifiedAt: string;
+  readonly stateAt: string;
+  readonly allocationAt: string;
+}
+
+const absent: Pool = {
+  phase: "absent",
+  generation: 0,
+  account: "",
+  name: "",
+  spec: {
+    tvmSize: "small",
+    osFamily: "",
+    targetOSVersion: "*",
+    targetDedicated: 0,
+    resizeTimeoutMs: 0,
+    communication: false,
+    maxTasksPerTvm: 1,
+    fillType: "Spread",
+  },
+  allocation: "steady",
+  resize: { since: "", timeoutMs: 0, option: "requeue" },
+  tvms: [],
+  tvmSerial: 0,
+  createdAt: "",
+  modifiedAt: "",
+  stateAt: "",
+  allocationAt: "",
+};
+
+/** `tvm-{number}_{index}-{yyyymmdd}t{hhmmss}z`, the time being that of allocation (reference 5.3). */
+const tvmName = (serial: number, index: number, at: string): string =>
+  `tvm-${serial}_${index}-${at.slice(0, 10).replaceAll("-", "")}t${at.slice(11, 19).replaceAll(":", "")}z`;
+
+const notActive = (state: Pool): Rejection | undefined =>
+  state.phase === "absent"
+    ? rejection("PoolNotFound")
+    : state.phase === "deleting"
+      ? rejection("PoolBeingDeleted", "The pool is being deleted.")
+      : undefined;
+
+export const pool: Decider<Pool, PoolCommand, PoolEvent> = {
+  initial: absent,
+
+  decide(command, state) {
+    switch (command.type) {
+      case "CreatePool":
+        if (state.phase === "deleting") return rejection("PoolBeingDeleted", "A pool of that name is being deleted.");
+        if (state.phase !== "absent") return rejection("PoolExists", "The account already has a pool of that name.");
+        return [{ ...command, type: "PoolCreated" }];
+      case "UpdatePool":
+        return notActive(state) ?? [{ ...command, type: "PoolUpdated", at: laterThan(command.at, state.modifiedAt) }];
+      case "ResizePool":
+        if (state.phase === "active" && state.allocation !== "steady")
+          return rejection("PoolBeingResized", "The pool is being resized: wait until its allocationState is steady, or stop the resize first.");
+        return notActive(state) ?? [{ ...command, type: "PoolResized", at: laterThan(command.at, state.modifiedAt) }];
+      case "StopPoolResize":
+        if (state.phase === "active" && state.allocation !== "resizing")
+          return rejection("OperationInvalidForCurrentState", "The pool is not being resized.");
+        return notActive(state) ?? [{ type: "PoolResizeStopped", at: laterThan(command.at, state.modifiedAt) }];
+      case "EndPoolResize":
+        if (state.phase !== "active" || state.allocation === "steady") return [];
+        return [{ type: "PoolResizeEnded", at: command.at, ...present({ error: command.error }) } as PoolEvent];
+      case "AllocateTvms":
+        return allocate(command, state);
+      case "ReleaseTvms": {
+        const tvms = command.tvms.filter((name) => state.tvms.includes(name));
+        return tvms.length === 0 ? [] : [{ type: "PoolTvmsReleased", at: command.at, tvms }];
+      }
+      case "DeletePool":
+        return notActive(state) ?? [{ type: "PoolDeletionStarted", at: command.at }];
+      case "ForgetPool":
+        return state.phase === "deleting" && state.tvms.length === 0 ? [{ type: "PoolDeleted", at: command.at }] : [];
+    }
+  },
+
+  evolve(state, event) {
+    switch (event.type) {
+      case "PoolCreated":
+        return {
+          ...absent,
+          phase: "active",
+          generation: state.generation + 1,
+          tvmSerial: state.tvmSerial,
+          account: event.account,
+          name: event.name,
+          spec: event.spec,
+          allocation: "resizing",
+          resize: { since: event.at, timeoutMs: event.spec.resizeTimeoutMs, option: "requeue" },
+          createdAt: event.at,
+          modifiedAt: event.at,
+          stateAt: event.at,
+          allocationAt: event.at,
+        };
+      case "PoolUpdated":
+        return { ...state, spec: updatedSpec(state.spec, event), modifiedAt: event.at };
+      case "PoolResized": {
+        const { resizeError: _, ...rest } = state;
+        return {
+          ...rest,
+          spec: { ...state.spec, targetDedicated: event.target, resizeTimeoutMs: event.timeoutMs },
+          allocation: "resizing",
+          resize: { since: event.at, timeoutMs: event.timeoutMs, option: event.option },
+          modifiedAt: event.at,
+          allocationAt: event.at,
+        };
+      }
+      case "PoolResizeStopped":
+        return { ...state, allocation: "stopping", modifiedAt: event.at, allocationAt: event.at };
+      case "PoolResizeEnded": {
+        const { resizeError: _, ...rest } = state;
+        return { ...rest, allocation: "steady", allocationAt: event.at, ...present({ resizeError: event.error }) };
+      }
+      case "PoolTvmsAllocated":
+        return { ...state, tvms: [...state.tvms, ...event.tvms], tvmSerial: state.tvmSerial + event.tvms.length };
+      case "PoolTvmsReleased": {
+        const gone = new Set(event.tvms);
+        return { ...state, tvms: state.tvms.filter((name) => !gone.has(name)) };
+      }
+      case "PoolDeletionStarted":
+        return { ...state, phase: "deleting", stateAt: event.at };
+      case "PoolDeleted":
+        return { ...absent, generation: state.generation, tvmSerial: state.tvmSerial };
+    }
+  },
+};
+
+/** Most TVMs named by one event: a bigger pool grows in several. */
+export const ALLOCATE_MAX = 200;
+
+const allocate = (command: Extract<PoolCommand, { type: "AllocateTvms" }>, state: Pool): readonly PoolEvent[] => {
+  const room = state.phase === "active" && state.allocation === "resizing" ? state.spec.targetDedicated - state.tvms.length : 0;
+  const count = Math.min(command.count, room, ALLOCATE_MAX);
+  if (count <= 0) return [];
+  const tvms = Array.from({ length: count }, (_, index) => tvmName(state.tvmSerial + index + 1, index + 1, command.at));
+  return [{ type: "PoolTvmsAllocated", at: command.at, tvms }];
+};
+
+const updatedSpec = (spec: PoolSpec, event: Extract<PoolEvent, { type: "PoolUpdated" }>): PoolSpec => {
+  const { startTask, ...rest } = spec;
+  const next = event.startTask === undefined ? startTask : (event.startTask ?? undefined);
+  return {
+    ...rest,
+    ...present({ startTask: next, certificateReferences: event.certificateReferences ?? spec.certificateReferences }),
+    ...present({ metadata: event.metadata ?? spec.metadata }),
+  } as PoolSpec;
+};

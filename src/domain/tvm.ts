@@ -1,0 +1,222 @@
+// A task virtual machine: allocated, joined by its agent at each start (a boot), prepared by the start task, usable, lost,
+// leaving, gone. Its tasks are streams of their own; that it is busy is for the views to say.
+import { type Decider, present } from "./decider";
+import type { SchedulingError } from "./errors";
+import type { DeallocationOption, StartTask } from "./pool";
+
+export type TvmEvent =
+  | { type: "TvmAllocated"; at: string; account: string; pool: string; name: string; size: string; slots: number }
+  | {
+      type: "TvmJoined";
+      at: string;
+      boot: number;
+      address: string;
+      cores: number;
+      platform: string;
+      separateUser: boolean;
+      startTask?: StartTask;
+    }
+  | { type: "TvmStartTaskStarted"; at: string; run: number }
+  | { type: "TvmStartTaskEnded"; at: string; run: number; startedAt?: string; exitCode?: number; error?: SchedulingError; again: boolean }
+  /** Silent for too long: its tasks go to others. It may come back. */
+  | { type: "TvmLost"; at: string; boot: number }
+  | { type: "TvmRecovered"; at: string; boot: number }
+  /** Its machine ended or is started again: what ran there is over, and `boot` is the number of the next start. */
+  | { type: "TvmRestarting"; at: string; boot: number; reason: "machineExited" }
+  | { type: "TvmLeaving"; at: string; option: DeallocationOption }
+  /** It was to leave after its tasks, and they took longer than the resize may: it stays. */
+  | { type: "TvmKept"; at: string }
+  | { type: "TvmRemoved"; at: string };
+
+export type TvmCommand =
+  | { type: "AllocateTvm"; at: string; account: string; pool: string; name: string; size: string; slots: number }
+  | {
+      type: "JoinTvm";
+      at: string;
+      boot: number;
+      address: string;
+      cores: number;
+      platform: string;
+      separateUser: boolean;
+      startTask?: StartTask;
+    }
+  | { type: "StartStartTask"; at: string; run: number }
+  | { type: "EndStartTask"; at: string; run: number; startedAt?: string; exitCode?: number; error?: SchedulingError }
+  | { type: "LoseTvm"; at: string; boot: number }
+  | { type: "RecoverTvm"; at: string; boot: number }
+  | { type: "RestartTvm"; at: string; boot: number; reason: "machineExited" }
+  | { type: "RemoveTvm"; at: string; option: DeallocationOption }
+  | { type: "KeepTvm"; at: string }
+  | { type: "ForgetTvm"; at: string };
+
+export interface StartTaskInfo {
+  readonly state: "running" | "completed";
+  readonly run: number;
+  readonly retryCount: number;
+  readonly startedAt?: string;
+  readonly endedAt?: string;
+  readonly exitCode?: number;
+  readonly error?: SchedulingError;
+  readonly lastRetryAt?: string;
+}
+
+export interface Tvm {
+  /** `starting`: allocated, or between two boots; `unknown`: lost; `ready`: tasks may be put on it. */
+  readonly phase: "absent" | "starting" | "waitingForStartTask" | "startTaskFailed" | "ready" | "unknown" | "leaving" | "gone";
+  readonly account: string;
+  readonly pool: string;
+  readonly name: string;
+  readonly size: string;
+  readonly slots: number;
+  readonly boot: number;
+  readonly joined: boolean;
+  readonly address?: string;
+  readonly cores?: number;
+  readonly platform?: string;
+  readonly separateUser?: boolean;
+  readonly startTask?: StartTask;
+  /** The run of the start task that the agent should do at this boot; 0: none. */
+  readonly startTaskRun: number;
+  readonly startTaskInfo?: StartTaskInfo;
+  readonly leavingOption?: DeallocationOption;
+  readonly allocatedAt: string;
+  readonly stateAt: string;
+  readonly lastBootAt?: string;
+}
+
+const absent: Tvm = {
+  phase: "absent",
+  account: "",
+  pool: "",
+  name: "",
+  size: "",
+  slots: 1,
+  boot: 0,
+  joined: false,
+  startTaskRun: 0,
+  allocatedAt: "",
+  stateAt: "",
+};
+
+const alive = (state: Tvm): boolean => state.phase !== "absent" && state.phase !== "gone";
+
+export const tvm: Decider<Tvm, TvmCommand, TvmEvent> = {
+  initial: absent,
+
+  decide(command, state) {
+    switch (command.type) {
+      case "AllocateTvm":
+        return state.phase === "absent" ? [{ ...command, type: "TvmAllocated" }] : [];
+      case "JoinTvm":
+        // A join code is good once: for the boot that is expected, and only until somebody has used it.
+        if (state.phase !== "starting" || state.joined || command.boot !== state.boot) return [];
+        return [{ ...command, type: "TvmJoined" }];
+      case "StartStartTask":
+        if (state.phase === "leaving" || command.run !== state.startTaskRun || state.startTaskInfo?.run === command.run) return [];
+        return [{ type: "TvmStartTaskStarted", at: command.at, run: command.run }];
+      case "EndStartTask":
+        return endStartTask(command, state);
+      case "LoseTvm":
+        if (!state.joined || command.boot !== state.boot || state.phase === "unknown" || !alive(state)) return [];
+        return [{ type: "TvmLost", at: command.at, boot: command.boot }];
+      case "RecoverTvm":
+        return state.phase === "unknown" && command.boot === state.boot ? [{ type: "TvmRecovered", at: command.at, boot: command.boot }] : [];
+      case "RestartTvm":
+        // A machine that leaves anyway is not started again.
+        if (!alive(state) || command.boot !== state.boot || state.phase === "leaving") return [];
+        return [{ type: "TvmRestarting", at: command.at, boot: state.boot + 1, reason: command.reason }];
+      case "RemoveTvm":
+        return alive(state) && state.phase !== "leaving" ? [{ type: "TvmLeaving", at: command.at, option: command.option }] : [];
+      case "KeepTvm":
+        return state.phase === "leaving" ? [{ type: "TvmKept", at: command.at }] : [];
+      case "ForgetTvm":
+        return alive(state) ? [{ type: "TvmRemoved", at: command.at }] : [];
+    }
+  },
+
+  evolve(state, event) {
+    switch (event.type) {
+      case "TvmAllocated": {
+        const { type: _, at, ...fields } = event;
+        return { ...absent, ...fields, phase: "starting", boot: 1, allocatedAt: at, stateAt: at };
+      }
+      case "TvmJoined":
+        return joined(state, event);
+      case "TvmStartTaskStarted":
+        return {
+          ...state,
+          startTaskInfo: { state: "running", run: event.run, retryCount: event.run - 1, startedAt: event.at, ...present({ lastRetryAt: event.run > 1 ? event.at : undefined }) },
+        };
+      case "TvmStartTaskEnded":
+        return startTaskEnded(state, event);
+      case "TvmLost":
+        return { ...state, phase: "unknown", stateAt: event.at };
+      case "TvmRecovered":
+        return { ...state, phase: phaseAfterStartTask(state), stateAt: event.at };
+      case "TvmRestarting": {
+        const { startTaskInfo: _, ...rest } = state;
+        return { ...rest, phase: "starting", boot: event.boot, joined: false, startTaskRun: 0, stateAt: event.at };
+      }
+      case "TvmLeaving":
+        return { ...state, phase: "leaving", leavingOption: event.option, stateAt: event.at };
+      case "TvmKept": {
+        const { leavingOption: _, ...rest } = state;
+        return { ...rest, phase: state.joined ? phaseAfterStartTask(state) : "starting", stateAt: event.at };
+      }
+      case "TvmRemoved":
+        return { ...state, phase: "gone", stateAt: event.at };
+    }
+  },
+};
+
+const joined = (state: Tvm, event: Extract<TvmEvent, { type: "TvmJoined" }>): Tvm => {
+  const { type: _, at, startTask, ...machine } = event;
+  const { startTask: _old, startTaskInfo: _info, ...rest } = state;
+  return {
+    ...rest,
+    ...machine,
+    joined: true,
+    ...present({ startTask }),
+    startTaskRun: startTask ? 1 : 0,
+    phase: startTask?.waitForSuccess ? "waitingForStartTask" : "ready",
+    lastBootAt: at,
+    stateAt: at,
+  };
+};
+
+const failed = (end: { exitCode?: number; error?: SchedulingError }): boolean => end.error !== undefined || end.exitCode !== 0;
+
+const endStartTask = (command: Extract<TvmCommand, { type: "EndStartTask" }>, state: Tvm): readonly TvmEvent[] => {
+  const current = command.run === state.startTaskRun && state.startTask !== undefined && state.phase !== "leaving";
+  if (!current || (state.startTaskInfo?.run === command.run && state.startTaskInfo.state === "completed")) return [];
+  const budget = state.startTask.maxTaskRetryCount;
+  const again = failed(command) && (budget === -1 || command.run <= budget);
+  return [{ ...command, type: "TvmStartTaskEnded", again }];
+};
+
+const startTaskEnded = (state: Tvm, event: Extract<TvmEvent, { type: "TvmStartTaskEnded" }>): Tvm => {
+  const info: StartTaskInfo = {
+    state: "completed",
+    run: event.run,
+    retryCount: event.run - 1,
+    endedAt: event.at,
+    ...present({
+      startedAt: event.startedAt ?? state.startTaskInfo?.startedAt,
+      lastRetryAt: state.startTaskInfo?.lastRetryAt,
+      exitCode: event.exitCode,
+      error: event.error,
+    }),
+  };
+  if (event.again) return { ...state, startTaskInfo: info, startTaskRun: event.run + 1 };
+  const next = { ...state, startTaskInfo: info, startTaskRun: 0 };
+  return state.phase === "waitingForStartTask" ? { ...next, phase: phaseAfterStartTask(next), stateAt: event.at } : next;
+};
+
+const phaseAfterStartTask = (state: Tvm): Tvm["phase"] => {
+  if (!state.startTask?.waitForSuccess) return "ready";
+  if (state.startTaskRun !== 0 || state.startTaskInfo === undefined) return "waitingForStartTask";
+  return failed(state.startTaskInfo) ? "startTaskFailed" : "ready";
+};
+
+/** The TVM may be given tasks. */
+export const usable = (state: Tvm): boolean => state.phase === "ready";

@@ -1,0 +1,83 @@
+// The life of a job beyond its requests: its wall clock, and closing it, which means ending what is not done.
+import { keyOf, poolKey, taskBuckets } from "../domain/ids";
+import { type Job, wallClockEnd } from "../domain/job";
+import { addMs } from "../domain/time";
+import { execute, load } from "../app/execute";
+import { endTasks } from "../app/react";
+import type { Ports, Row } from "../ports";
+import { errands } from "../views/errands";
+import { tasks } from "../views/tasks";
+import { tvms } from "../views/tvms";
+import { DONE, type Next, WAIT, wakeAt } from "./step";
+
+/** Tasks ended at a time, and how often before the process looks at the world again. */
+const END_MAX = 500;
+const ROUNDS = 40;
+/** When rows are behind the streams: look again after this. */
+const SOON_MS = 200;
+
+export const jobStep = async (ports: Ports, stream: string, at: string): Promise<Next> => {
+  const { state } = await load(ports, "job", stream);
+  switch (state.phase) {
+    case "active":
+      return watchWallClock(ports, stream, state, at);
+    case "terminating":
+      if (!(await endAll(ports, keyOf(stream), at))) return wakeAt(addMs(at, SOON_MS));
+      await execute(ports, "job", "service", { stream, command: { type: "CompleteJob", at } });
+      return DONE;
+    case "deleting":
+      if (!(await endAll(ports, keyOf(stream), at))) return wakeAt(addMs(at, SOON_MS));
+      await removeFolders(ports, state);
+      await forgetTasks(ports, keyOf(stream));
+      await execute(ports, "job", "service", { stream, command: { type: "ForgetJob", at } });
+      return DONE;
+    default:
+      return DONE;
+  }
+};
+
+const watchWallClock = async (ports: Ports, stream: string, state: Job, at: string): Promise<Next> => {
+  const end = wallClockEnd(state);
+  if (end === undefined) return WAIT;
+  if (at < end) return wakeAt(end);
+  await execute(ports, "job", "service", {
+    stream,
+    command: { type: "TerminateJob", at, reason: "MaxWallClockTimeExpiry", byUser: false },
+  });
+  return wakeAt(at);
+};
+
+/** True when no task of the job is waiting or running any more. */
+const endAll = async (ports: Ports, job: string, at: string): Promise<boolean> => {
+  for (let round = 0; round < ROUNDS; round++) {
+    const open = [
+      ...(await ports.views.keys(tasks, { index: "state", prefix: `${job}/active/`, limit: END_MAX })),
+      ...(await ports.views.keys(tasks, { index: "state", prefix: `${job}/running/`, limit: END_MAX })),
+    ];
+    if (open.length === 0) return true;
+    await endTasks(ports, open.map((key) => `${job}.${key.slice(key.lastIndexOf("/") + 1)}`), "The job was ended.", at);
+  }
+  return false;
+};
+
+const TVMS_MAX = 1000;
+
+/** Every TVM of the pool may have a folder of the job. */
+const removeFolders = async (ports: Ports, job: Job): Promise<void> => {
+  const rows = await ports.views.query(tvms, { index: "pool", prefix: `${poolKey(job.account, job.pool)}/`, limit: TVMS_MAX });
+  for (const { row } of rows) {
+    const tvm = `${poolKey(row.account, row.pool)}.${row.id}`;
+    const errand: Row = { id: ports.random.id(9), version: 1, tvm, folder: `${job.workItemName}/${job.name}` };
+    await ports.views.write([{ view: errands, partition: tvm, rows: [{ from: 0, row: errand }], counters: {} }]);
+    ports.signals.notify(tvm);
+  }
+};
+
+/** Streams first: a row that the feed brings late finds nothing to be made from. */
+const forgetTasks = async (ports: Ports, job: string): Promise<void> => {
+  for (const bucket of taskBuckets(job)) {
+    await ports.eventStore.forget(`task-${bucket}`);
+    await ports.views.forget(tasks, bucket);
+  }
+};
+

@@ -1,0 +1,179 @@
+// Moves the TVMs of a pool toward its target: allocates, orders machines, lets TVMs leave, ends the resize, deletes the pool.
+// Slow work with retries: each look does what can be done now and says when to look again.
+import type { ResizeError } from "../domain/errors";
+import { tvmKey, tvmStream } from "../domain/ids";
+import type { DeallocationOption, Pool } from "../domain/pool";
+import { addMs } from "../domain/time";
+import type { Tvm, TvmCommand } from "../domain/tvm";
+import { forgetAgent, joinCodeFor } from "../app/agents";
+import { type Loaded, type Order, execute, executeAll, load, loadAll } from "../app/execute";
+import type { MachineOrder, Ports } from "../ports";
+import { tasks } from "../views/tasks";
+import { DONE, type Next, earlier, wakeAt } from "./step";
+
+/** A TVM that should have joined and has not is looked after this often. */
+const STARTING_LOOK_MS = 15_000;
+/** TVMs that finish their tasks before they leave: emptiness is noticed at once, this is for a lost hint. */
+const LEAVING_LOOK_MS = 15_000;
+/** Machines that could not be had are asked for again after this. */
+const RETRY_MS = 5_000;
+
+export const poolStep = async (ports: Ports, stream: string, at: string): Promise<Next> => {
+  const pool = (await load(ports, "pool", stream)).state;
+  if (pool.phase === "absent") return DONE;
+  const grown = await grow(ports, stream, pool, at);
+  const tvms = await membersOf(ports, grown);
+  const left = await shrink(ports, grown, tvms, at);
+  const failures = await orderMachines(ports, grown, left.staying, at);
+  const now = await release(ports, stream, grown, left.leaving, at);
+  return conclude(ports, stream, now, left, failures, at);
+};
+
+type Member = Loaded<Tvm>;
+
+/** Names TVMs up to the target, and makes their streams. A pool that is not growing only has its missing streams made. */
+const grow = async (ports: Ports, stream: string, pool: Pool, at: string): Promise<Pool> => {
+  let state = pool;
+  while (state.phase === "active" && state.allocation === "resizing" && state.tvms.length < wanted(state, ports)) {
+    const before = state.tvms.length;
+    const outcome = await execute(ports, "pool", "service", { stream, command: { type: "AllocateTvms", at, count: wanted(state, ports) - before } });
+    if (!("state" in outcome) || outcome.state.tvms.length === before) break;
+    state = outcome.state;
+  }
+  return state;
+};
+
+const wanted = (pool: Pool, ports: Ports): number =>
+  pool.phase === "deleting" ? 0 : Math.min(pool.spec.targetDedicated, ports.policy.poolTvmsMax);
+
+const membersOf = async (ports: Ports, pool: Pool): Promise<Member[]> => {
+  const streams = pool.tvms.map((name) => tvmStream(tvmKey(pool.account, pool.name, name)));
+  const loaded = await loadAll(ports, "tvm", streams);
+  const missing = loaded.flatMap(({ state }, index) => (state.phase === "absent" ? [index] : []));
+  if (missing.length === 0) return loaded;
+  const at = pool.allocationAt;
+  await executeAll(
+    ports,
+    "tvm",
+    "service",
+    missing.map((index): Order<"tvm"> => ({
+      stream: streams[index] as string,
+      command: {
+        type: "AllocateTvm",
+        at,
+        account: pool.account,
+        pool: pool.name,
+        name: pool.tvms[index] as string,
+        size: pool.spec.tvmSize,
+        slots: pool.spec.maxTasksPerTvm,
+      },
+    })),
+  );
+  return loadAll(ports, "tvm", streams);
+};
+
+interface Split {
+  readonly staying: readonly Member[];
+  readonly leaving: readonly Member[];
+}
+
+/** Chooses who goes: idle TVMs first, then the youngest. */
+const shrink = async (ports: Ports, pool: Pool, members: readonly Member[], at: string): Promise<Split> => {
+  const leaving = members.filter(({ state }) => state.phase === "leaving" || state.phase === "gone");
+  const staying = members.filter(({ state }) => state.phase !== "leaving" && state.phase !== "gone");
+  const moving = pool.phase === "deleting" || pool.allocation === "resizing";
+  const tooMany = moving ? staying.length - wanted(pool, ports) : 0;
+  if (tooMany <= 0) return { staying, leaving };
+  const held = await Promise.all(staying.map(({ state }) => heldBy(ports, state, 1)));
+  const ranked = staying.map((member, index) => ({ member, busy: held[index] as number, index })).sort((a, b) => a.busy - b.busy || b.index - a.index);
+  const going = ranked.slice(0, tooMany).map(({ member }) => member);
+  const option: DeallocationOption = pool.phase === "deleting" ? "requeue" : pool.resize.option;
+  const gone = await onTvms(ports, going, { type: "RemoveTvm", at, option });
+  return { staying: staying.filter((member) => !going.includes(member)), leaving: [...leaving, ...gone] };
+};
+
+const heldBy = async (ports: Ports, tvm: Tvm, limit: number): Promise<number> =>
+  (await ports.views.keys(tasks, { index: "tvm", prefix: `${tvmKey(tvm.account, tvm.pool, tvm.name)}/`, limit })).length;
+
+const onTvms = async (ports: Ports, members: readonly Member[], command: TvmCommand): Promise<Member[]> => {
+  const outcomes = await executeAll(ports, "tvm", "service", members.map(({ stream }): Order<"tvm"> => ({ stream, command })));
+  return outcomes.flatMap((outcome) => ("state" in outcome ? [outcome] : []));
+};
+
+/** A machine that keeps ending is started again after ever longer pauses. */
+const pauseBefore = (tvm: Tvm): number => (tvm.boot <= 2 ? 0 : Math.min(60_000, 250 * 2 ** Math.min(tvm.boot - 2, 10)));
+
+interface Failures {
+  readonly messages: readonly string[];
+  readonly lookAt: string | undefined;
+}
+
+const orderMachines = async (ports: Ports, pool: Pool, staying: readonly Member[], at: string): Promise<Failures> => {
+  const starting = staying.map(({ state }) => state).filter((tvm) => tvm.phase === "starting" && !tvm.joined);
+  if (starting.length === 0) return { messages: [], lookAt: undefined };
+  const due = starting.filter((tvm) => addMs(tvm.stateAt, pauseBefore(tvm)) <= at);
+  const later = starting.filter((tvm) => !due.includes(tvm)).map((tvm) => addMs(tvm.stateAt, pauseBefore(tvm)));
+  const answers = due.length > 0 ? await ports.machines.ensure(due.map((tvm) => orderFor(ports, pool, tvm))) : [];
+  const messages = answers.flatMap(({ error }) => (error === undefined ? [] : [error]));
+  for (const message of new Set(messages)) ports.log.warn("a machine could not be started", { pool: pool.name, message });
+  const again = addMs(at, messages.length > 0 ? RETRY_MS : STARTING_LOOK_MS);
+  return { messages, lookAt: [...later, again].sort()[0] };
+};
+
+const orderFor = (ports: Ports, pool: Pool, tvm: Tvm): MachineOrder => ({
+  account: pool.account,
+  pool: pool.name,
+  tvm: tvm.name,
+  boot: tvm.boot,
+  joinCode: joinCodeFor(ports, tvmKey(pool.account, pool.name, tvm.name), tvm.boot),
+  slots: tvm.slots,
+  size: tvm.size,
+});
+
+/** TVMs that leave and hold nothing any more go: machine, stream, membership. */
+const release = async (ports: Ports, stream: string, pool: Pool, leaving: readonly Member[], at: string): Promise<Pool> => {
+  if (leaving.length === 0) return pool;
+  const held = await Promise.all(leaving.map(({ state }) => heldBy(ports, state, 1)));
+  const empty = leaving.filter((_, index) => held[index] === 0);
+  if (empty.length === 0) return pool;
+  const names = empty.map(({ state }) => state.name);
+  await ports.machines.remove(pool.account, pool.name, names);
+  await onTvms(ports, empty, { type: "ForgetTvm", at });
+  for (const name of names) await forgetAgent(ports, tvmKey(pool.account, pool.name, name));
+  const outcome = await execute(ports, "pool", "service", { stream, command: { type: "ReleaseTvms", at, tvms: names } });
+  return "state" in outcome ? outcome.state : pool;
+};
+
+const conclude = async (ports: Ports, stream: string, pool: Pool, split: Split, failures: Failures, at: string): Promise<Next> => {
+  const target = wanted(pool, ports);
+  const waiting = split.leaving.filter(({ state }) => pool.tvms.includes(state.name));
+  if (pool.phase === "deleting") {
+    if (pool.tvms.length > 0) return wakeAt(addMs(at, RETRY_MS));
+    await execute(ports, "pool", "service", { stream, command: { type: "ForgetPool", at } });
+    return DONE;
+  }
+  const lookAt = earlier(failures.lookAt, waiting.length > 0 ? addMs(at, LEAVING_LOOK_MS) : undefined);
+  if (pool.allocation === "steady") return wakeAt(lookAt);
+  const reached = pool.tvms.length === target && waiting.length === 0 && failures.messages.length === 0;
+  const deadline = addMs(pool.resize.since, pool.resize.timeoutMs);
+  if (pool.allocation === "resizing" && !reached && at < deadline) return wakeAt(earlier(lookAt, deadline));
+  const error = reached && pool.allocation === "resizing" ? quotaError(pool, ports) : endedEarly(pool, target, failures);
+  if (!reached) await onTvms(ports, waiting, { type: "KeepTvm", at });
+  await execute(ports, "pool", "service", { stream, command: { type: "EndPoolResize", at, ...(error ? { error } : {}) } });
+  return wakeAt(failures.lookAt);
+};
+
+const quotaError = (pool: Pool, ports: Ports): ResizeError | undefined =>
+  pool.spec.targetDedicated > ports.policy.poolTvmsMax
+    ? { code: "AccountCoreQuotaReached", message: `A pool of this service has ${ports.policy.poolTvmsMax} TVMs at most.` }
+    : undefined;
+
+const endedEarly = (pool: Pool, target: number, failures: Failures): ResizeError => {
+  const reached = `${pool.tvms.length} of ${target} TVMs are in the pool.`;
+  if (pool.allocation === "stopping") return { code: "ResizeStopped", message: `The resize was stopped by its user. ${reached}` };
+  const [message] = failures.messages;
+  if (message !== undefined) return { code: "AllocationFailed", message: `${message} ${reached}` };
+  return pool.tvms.length > target
+    ? { code: "RemoveTVMsFailed", message: `Tasks on the TVMs that were to leave took longer than the resize may. ${reached}` }
+    : { code: "AllocationTimedout", message: `The TVMs could not be had in time. ${reached}` };
+};

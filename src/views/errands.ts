@@ -1,0 +1,49 @@
+// Small rows that are not folded from events: what a TVM still has to be told or asked, how much room it has, when it was
+// last heard of. Losing them costs a repetition, never a fact.
+import type { Row, ViewLayout } from "../ports";
+import type { FileAnswer, FileRequest } from "../wire";
+
+/** A folder to remove, or a file to show: rows live until the TVM has answered. */
+export interface ErrandRow extends Row {
+  readonly tvm: string;
+  readonly folder?: string;
+  readonly request?: FileRequest;
+  readonly answer?: FileAnswer;
+}
+
+export const errands: ViewLayout<ErrandRow> = {
+  name: "errands",
+  indexes: { tvm: (row) => (row.answer || row.gone ? undefined : `${row.tvm}/${row.id}`) },
+};
+
+/** How many more attempts a TVM may be given: written by placement alone, one pool at a time. */
+export interface RoomRow extends Row {
+  readonly pool: string;
+  readonly tvm: string;
+  readonly capacity: number;
+  readonly free: number;
+}
+
+const padded = (count: number): string => String(count).padStart(5, "0");
+
+export const rooms: ViewLayout<RoomRow> = {
+  name: "rooms",
+  indexes: {
+    /** Most room first. */
+    spread: (row) => (row.free > 0 ? `${row.pool}/${padded(99_999 - row.free)}/${row.tvm}` : undefined),
+    /** Least room first. */
+    pack: (row) => (row.free > 0 ? `${row.pool}/${padded(row.free)}/${row.tvm}` : undefined),
+  },
+};
+
+/** When the service last heard of a TVM. */
+export interface HeartbeatRow extends Row {
+  readonly tvm: string;
+  readonly boot: number;
+  readonly at: string;
+}
+
+export const heartbeats: ViewLayout<HeartbeatRow> = {
+  name: "heartbeats",
+  indexes: { at: (row) => (row.gone ? undefined : `${row.at}/${row.tvm}`) },
+};

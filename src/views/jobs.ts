@@ -1,0 +1,23 @@
+// Jobs: listed by work item newest first, and by pool while they are active, for placement.
+import { lastOf, parentOf, poolKey } from "../domain/ids";
+import type { Job } from "../domain/job";
+import type { StateRow, View } from "./view";
+
+export type JobRow = StateRow<Job>;
+
+const isThere = (row: Job): boolean => row.phase !== "absent" && row.phase !== "gone";
+
+export const jobs: View<Job> = {
+  name: "jobs",
+  category: "job",
+  locate: (key) => ({ partition: parentOf(key), id: lastOf(key) }),
+  gone: (state) => !isThere(state),
+  indexes: {
+    /** `{account}.{work item}.{generation}/{job}`; read in reverse for newest first. */
+    workItem: (row) => (isThere(row) ? `${row.workItem}/${row.id}` : undefined),
+    pool: (row) => (row.phase === "active" ? `${poolKey(row.account, row.pool)}/${row.workItem}.${row.id}` : undefined),
+    /** Something is under way that the job's process has to finish. */
+    unsettled: (row) => (row.phase === "terminating" || row.phase === "deleting" ? `${row.workItem}.${row.id}` : undefined),
+  },
+  tally: (state) => (isThere(state) ? { [state.phase]: 1 } : {}),
+};

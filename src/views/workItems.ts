@@ -1,0 +1,19 @@
+// Work items of an account in name order.
+import { accountOf, lastOf } from "../domain/ids";
+import type { WorkItem } from "../domain/workItem";
+import type { StateRow, View } from "./view";
+
+export type WorkItemRow = StateRow<WorkItem>;
+
+export const workItems: View<WorkItem> = {
+  name: "workItems",
+  category: "workItem",
+  locate: (key) => ({ partition: accountOf(key), id: lastOf(key) }),
+  gone: (state) => state.phase === "absent",
+  indexes: {
+    name: (row) => (row.phase === "absent" ? undefined : `${row.account}/${row.id}`),
+    /** Something is under way that its process has to finish. */
+    unsettled: (row) => (row.phase === "terminating" || row.phase === "deleting" ? `${row.account}.${row.id}` : undefined),
+  },
+  tally: (state) => (state.phase === "absent" ? {} : { [state.phase]: 1 }),
+};
