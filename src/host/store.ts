@@ -1,0 +1,92 @@
+// The host's own database file: orchestration histories, timer status, feed positions, keys. One process owns it at a time.
+// It holds nothing of the app's data.
+
+import fs from "node:fs";
+import path from "node:path";
+import { randomBytes } from "node:crypto";
+import { DatabaseSync } from "node:sqlite";
+import type { StatementSync } from "node:sqlite";
+
+export type SqlValue = null | number | string;
+
+export interface HostStore {
+  /** Runs a statement; prepared once. */
+  run(sql: string, ...values: SqlValue[]): number;
+  get<T>(sql: string, ...values: SqlValue[]): T | undefined;
+  all<T>(sql: string, ...values: SqlValue[]): T[];
+  /** All of the statements inside, or none. */
+  transaction<T>(work: () => T): T;
+  /** Small values by key. */
+  read(key: string): string | undefined;
+  write(key: string, value: string): void;
+  /** The value of a key, made from random bytes the first time it is asked for. */
+  secret(key: string): string;
+  close(): void;
+}
+
+/**
+ * Opens `taskhub.db` in the folder, or a database in memory without one. Throws when another process has it open.
+ * With `synchronous: "NORMAL"` a crash of the process loses nothing; of the machine, the last moments: the app's own events
+ * are the truth, and what follows from them is repeated.
+ */
+export function openStore(dataDir: string | undefined, synchronous: "NORMAL" | "FULL"): HostStore {
+  const file = dataDir === undefined ? ":memory:" : path.join(dataDir, "taskhub.db");
+  if (dataDir !== undefined) fs.mkdirSync(dataDir, { recursive: true, mode: 0o700 });
+  const database = new DatabaseSync(file, { timeout: lockTimeoutMs });
+  try {
+    database.exec(`PRAGMA locking_mode=EXCLUSIVE; PRAGMA journal_mode=WAL; PRAGMA synchronous=${synchronous};
+      BEGIN EXCLUSIVE; CREATE TABLE IF NOT EXISTS kv(k TEXT PRIMARY KEY, v TEXT NOT NULL) WITHOUT ROWID; COMMIT;`);
+    if (dataDir !== undefined) fs.chmodSync(file, 0o600);
+  } catch (error) {
+    database.close();
+    throw new Error(`Cannot open ${file}: ${error instanceof Error ? error.message : String(error)}. Does another host use this folder?`, { cause: error });
+  }
+  return overDatabase(database);
+}
+
+// A host that was killed lets go of its lock at once; one that is just ending, within moments.
+const lockTimeoutMs = 2_000;
+// Statements come from a fixed set of texts, so this is never reached; it bounds the memory if that should change.
+const statementsMax = 200;
+
+function overDatabase(database: DatabaseSync): HostStore {
+  const statements = new Map<string, StatementSync>();
+  const prepare = (sql: string): StatementSync => {
+    let statement = statements.get(sql);
+    if (!statement) {
+      if (statements.size >= statementsMax) statements.clear();
+      statement = database.prepare(sql);
+      statements.set(sql, statement);
+    }
+    return statement;
+  };
+  const store: HostStore = {
+    run: (sql, ...values) => Number(prepare(sql).run(...values).changes),
+    get: <T>(sql: string, ...values: SqlValue[]) => prepare(sql).get(...values) as T | undefined,
+    all: <T>(sql: string, ...values: SqlValue[]) => prepare(sql).all(...values) as T[],
+    transaction(work) {
+      database.exec("BEGIN IMMEDIATE");
+      try {
+        const result = work();
+        database.exec("COMMIT");
+        return result;
+      } catch (error) {
+        database.exec("ROLLBACK");
+        throw error;
+      }
+    },
+    read: (key) => store.get<{ v: string }>("SELECT v FROM kv WHERE k=?", key)?.v,
+    write: (key, value) => {
+      store.run("INSERT INTO kv(k,v) VALUES(?,?) ON CONFLICT(k) DO UPDATE SET v=excluded.v", key, value);
+    },
+    secret(key) {
+      const known = store.read(key);
+      if (known !== undefined) return known;
+      const made = randomBytes(32).toString("base64url");
+      store.write(key, made);
+      return made;
+    },
+    close: () => database.close(),
+  };
+  return store;
+}

@@ -1,0 +1,414 @@
+// Durable orchestrations on one machine: histories in SQLite, one transaction a turn, so that a process killed at any
+// moment repeats the turn or finds it done. Activities run at least once, their results count once. An orchestration that
+// waits costs a row and nothing else: there is one timer for all of them, and no polling.
+
+import { findFunction, functionsOf, log } from "./functionsCore";
+import type { RegisteredFunction } from "./functionsCore";
+import type { HostClock } from "./clock";
+import { returnedValue } from "./invoke";
+import type { Call, Invoker } from "./invoke";
+import { runOrchestrator } from "./orchestratorTurn";
+import type { OrchestratorState } from "./orchestratorTurn";
+import { eventType, replay, ReplayError } from "./replay";
+import type { HistoryEvent, ReplayResult } from "./replay";
+import { messageOf } from "./retry";
+import type { HostStore } from "./store";
+import { openTaskHubStore } from "./taskHubStore";
+import type { InboxRow, Instance, InstanceFilter, WorkRow } from "./taskHubStore";
+
+export interface TaskHubOptions {
+  readonly invoker: Invoker;
+  readonly clock: HostClock;
+  readonly store: HostStore;
+  readonly activitiesMax: number;
+  readonly orchestratorsMax: number;
+  /** An activity that takes longer has failed; its late result counts for nothing. */
+  readonly functionTimeoutMs: number;
+}
+
+export interface TaskHub {
+  start(): void;
+  /** Starts nothing from now on; resolves when what runs has ended. */
+  stop(): Promise<void>;
+  /** Starts an orchestration; `input` is JSON. Answers its id. Throws a TaskHubError. */
+  startNew(name: string, id: string | undefined, input: string): string;
+  /** Gives an event (JSON) to a live orchestration. Throws a TaskHubError: 404 unknown, 410 ended. */
+  raiseEvent(id: string, name: string, input: string): void;
+  terminate(id: string, reason: string): void;
+  instance(id: string): Instance | undefined;
+  history(id: string): HistoryEvent[];
+  list(filter: InstanceFilter): Instance[];
+  /** Forgets an ended instance; false when there is none, or it is live. */
+  purge(id: string): boolean;
+}
+
+/** Why a client's request was refused, with the status that the real host answers. */
+export class TaskHubError extends Error {
+  readonly status: number;
+  constructor(status: number, message: string) {
+    super(message);
+    this.status = status;
+  }
+}
+
+export const isEnded = (instance: Instance): boolean => instance.status === "Completed" || instance.status === "Failed" || instance.status === "Terminated";
+
+// Many messages in one turn cost one replay; a bound keeps the turn short.
+const messagesATurnMax = 500;
+const abortedPauseMs = 1_000;
+const idLengthMax = 100;
+
+/** Makes the task hub over the registered orchestrators and activities. */
+export function createTaskHub(options: TaskHubOptions): TaskHub {
+  const { invoker, clock } = options;
+  const store = openTaskHubStore(options.store);
+  /** Instances with visible messages, oldest first. */
+  const ready = new Set<string>();
+  const turning = new Set<string>();
+  const working = new Set<number>();
+  const whenQuiet: (() => void)[] = [];
+  let workSeen = 0;
+  let scheduled = false;
+  let stopped = true;
+  let lookedUntil = -1;
+  let latest = 0;
+  let alarm: { at: number; cancel: () => void } | undefined;
+
+  /** Never goes back, whatever the machine's clock does: a message put now must be visible now. */
+  function now(): number {
+    return (latest = Math.max(latest, clock.now()));
+  }
+
+  // ---------------------------------------------------------------- scheduling
+
+  function kick(): void {
+    if (scheduled || stopped) return;
+    scheduled = true;
+    setImmediate(() => {
+      scheduled = false;
+      if (!stopped) dispatch();
+    });
+  }
+
+  function dispatch(): void {
+    for (const id of ready) {
+      if (turning.size >= options.orchestratorsMax) break;
+      if (turning.has(id)) continue;
+      ready.delete(id);
+      turning.add(id);
+      void settle(turn(id), `The turn of '${id}'`, () => {
+        turning.delete(id);
+        return () => ready.add(id);
+      });
+    }
+    const free = options.activitiesMax - working.size;
+    if (free > 0) for (const work of store.workAfter(workSeen, free)) startActivity(work);
+  }
+
+  function startActivity(work: WorkRow): void {
+    workSeen = Math.max(workSeen, work.seq);
+    working.add(work.seq);
+    void settle(activity(work), `The activity '${work.name}' of '${work.id}'`, () => {
+      working.delete(work.seq);
+      return () => startActivity(work);
+    });
+  }
+
+  /** Waits for the end of a turn or an activity; the host's own faults (a full disk) are tried again after a pause. */
+  async function settle(running: Promise<void>, what: string, release: () => () => void): Promise<void> {
+    try {
+      await running;
+      release();
+    } catch (error) {
+      log("error", "system", `${what} was broken off and will be repeated: ${error instanceof Error ? error.stack : messageOf(error)}`);
+      const again = release();
+      clock.after(abortedPauseMs, () => {
+        if (stopped) return;
+        again();
+        kick();
+      });
+    }
+    if (turning.size + working.size === 0) whenQuiet.splice(0).forEach((resolve) => resolve());
+    kick();
+  }
+
+  /** A message for an instance, now or when it is due; inside the caller's transaction. */
+  function post(id: string, exec: string | null, event: HistoryEvent, dedup: string | null, visible = now()): void {
+    store.post(id, exec, visible, event, dedup);
+    if (visible <= now()) ready.add(id);
+    else arm(visible);
+  }
+
+  /** One alarm for the earliest message that is not visible yet. */
+  function arm(at: number | undefined): void {
+    if (at === undefined || stopped || (alarm && alarm.at <= at)) return;
+    alarm?.cancel();
+    alarm = { at, cancel: clock.after(at - now(), ring) };
+  }
+
+  function ring(): void {
+    alarm = undefined;
+    if (stopped) return;
+    const until = now();
+    for (const id of store.instancesDue(lookedUntil, until)) ready.add(id);
+    lookedUntil = until;
+    arm(store.nextDue(until));
+    kick();
+  }
+
+  // ---------------------------------------------------------------- turns
+
+  async function turn(id: string): Promise<void> {
+    const instance = store.instance(id);
+    const rows = store.inbox(id, now(), messagesATurnMax);
+    if (rows.length === messagesATurnMax) ready.add(id);
+    const events = readInbox(rows, instance);
+    const terminated = events.find((event) => event.EventType === eventType.executionTerminated);
+    if (!instance || isEnded(instance) || events.length === 0) return store.transaction(() => consume(rows));
+    const at = Math.max(now(), instance.updated);
+    const begun = protocolEvent(eventType.orchestratorStarted, at);
+    const past = store.history(id);
+    if (terminated) return store.transaction(() => finish(instance, "Terminated", String(terminated["Input"]), instance.custom, [begun, terminated], past.length, at));
+    const fresh = [begun, ...events];
+    if (past.length === 0 && !events.some((event) => event.EventType === eventType.executionStarted)) return store.transaction(() => consume(rows));
+    const fn = findFunction("orchestrationtrigger", instance.name);
+    const state = fn ? await runOrchestrator(invoker, fn, instance, past, fresh) : missingOrchestrator(instance.name);
+    const decided = decide(instance.name, [...past.map(parseEvent), ...fresh], state);
+    store.transaction(() => commitTurn(instance, rows, past.length, fresh, state, decided, at));
+  }
+
+  const consume = (rows: readonly InboxRow[]): void => store.consume(rows.map((row) => row.seq));
+
+  function commitTurn(instance: Instance, rows: readonly InboxRow[], past: number, fresh: readonly HistoryEvent[], state: OrchestratorState, decided: Decided, at: number): void {
+    const { id } = instance;
+    consume(rows);
+    const custom = state.customStatus === undefined ? instance.custom : JSON.stringify(state.customStatus);
+    const events = [...fresh, ...(decided.failure === undefined ? schedule(instance, decided.replayed, at) : [])].map(played);
+    const over = decided.replayed?.over === true;
+    if (decided.failure !== undefined) return finish(instance, "Failed", JSON.stringify(decided.failure), custom, events, past, at);
+    if (over && state.isDone && decided.replayed?.continueAsNew) return nextGeneration(instance, decided.replayed, custom, at);
+    if (over && state.isDone) return finish(instance, "Completed", state.output === undefined ? null : JSON.stringify(state.output), custom, events, past, at);
+    store.appendHistory(id, past, [...events, played(protocolEvent(eventType.orchestratorCompleted, at))]);
+    store.updateInstance(id, { ...instance, status: "Running", custom, updated: at });
+  }
+
+  /** Records new work, and takes back timers that are not waited for any more. */
+  function schedule(instance: Instance, replayed: ReplayResult | undefined, at: number): HistoryEvent[] {
+    const { id, exec } = instance;
+    const cancelled = new Set(replayed?.cancelledTimers);
+    const events = (replayed?.decisions ?? []).map((decision) => {
+      if (decision.kind === "task") {
+        store.addWork({ id, exec, task: decision.id, name: decision.name, input: decision.input === undefined ? null : JSON.stringify(decision.input) });
+        return protocolEvent(eventType.taskScheduled, at, { EventId: decision.id, Name: decision.name, Version: "", Input: null });
+      }
+      const FireAt = new Date(decision.fireAtMs).toISOString();
+      if (!cancelled.has(decision.id)) post(id, exec, protocolEvent(eventType.timerFired, at, { TimerId: decision.id, FireAt }), timerKey(exec, decision.id), decision.fireAtMs);
+      return protocolEvent(eventType.timerCreated, at, { EventId: decision.id, FireAt });
+    });
+    for (const timer of cancelled) store.unpost(timerKey(exec, timer));
+    return events;
+  }
+
+  function nextGeneration(instance: Instance, replayed: ReplayResult, custom: string | null, at: number): void {
+    const { id } = instance;
+    const exec = clock.uuid();
+    const input = JSON.stringify(replayed.continueAsNew?.input ?? null);
+    // The closed generation's history, timers and results are of no use to anyone; events not yet delivered stay.
+    store.clearGeneration(id, instance.exec);
+    store.updateInstance(id, { ...instance, exec, status: "Running", input, custom, updated: at });
+    // Before any event that waits already: a history begins with its start.
+    store.post(id, exec, 0, startedEvent(instance, exec, input, at), null);
+    for (const event of replayed.carryOver) store.post(id, exec, 1, event, null);
+    ready.add(id);
+  }
+
+  function finish(instance: Instance, status: Instance["status"], output: string | null, custom: string | null, events: readonly HistoryEvent[], past: number, at: number): void {
+    const completed = protocolEvent(eventType.executionCompleted, at, { OrchestrationStatus: status, Result: output });
+    store.appendHistory(instance.id, past, [...events, completed, protocolEvent(eventType.orchestratorCompleted, at)].map(played));
+    store.updateInstance(instance.id, { ...instance, status, output, custom, updated: at });
+    store.clearWaiting(instance.id);
+  }
+
+  // ---------------------------------------------------------------- activities
+
+  async function activity(work: WorkRow): Promise<void> {
+    const event = await withTimeout(runActivity(work), work);
+    store.transaction(() => {
+      // Gone when the instance ended or continued as new meanwhile.
+      if (store.removeWork(work.seq)) post(work.id, work.exec, event, `${work.exec}:task:${work.task}`);
+    });
+  }
+
+  async function runActivity(work: WorkRow): Promise<HistoryEvent> {
+    try {
+      const fn = findFunction("activitytrigger", work.name);
+      if (!fn) throw new Error(`The function '${work.name}' doesn't exist, is disabled, or is not an activity function.`);
+      const result = returnedValue(await invoker.invoke(fn, activityCall(work)));
+      return taskEnded(work, eventType.taskCompleted, { Result: JSON.stringify(result instanceof Uint8Array ? Buffer.from(result).toString("base64") : (result ?? null)) });
+    } catch (error) {
+      return taskFailed(work, error);
+    }
+  }
+
+  function withTimeout(running: Promise<HistoryEvent>, work: WorkRow): Promise<HistoryEvent> {
+    return new Promise((resolve) => {
+      const cancel = clock.after(options.functionTimeoutMs, () => resolve(taskFailed(work, new Error(`Timeout value of ${options.functionTimeoutMs} ms was exceeded.`))));
+      void running.then((event) => {
+        cancel();
+        resolve(event);
+      });
+    });
+  }
+
+  const taskEnded = (work: WorkRow, type: number, more: Record<string, unknown>): HistoryEvent => protocolEvent(type, now(), { TaskScheduledId: work.task, ...more });
+
+  function taskFailed(work: WorkRow, error: unknown): HistoryEvent {
+    const message = messageOf(error);
+    log("error", "user", error instanceof Error ? (error.stack ?? message) : message, work.name);
+    return taskEnded(work, eventType.taskFailed, {
+      Reason: `Activity function '${work.name}' failed: ${message}`,
+      Details: error instanceof Error ? (error.stack ?? message) : message,
+      FailureDetails: failureDetails(message),
+    });
+  }
+
+  // ---------------------------------------------------------------- clients
+
+  function startNew(name: string, wanted: string | undefined, input: string): string {
+    const fn = findFunction("orchestrationtrigger", name);
+    if (!fn) {
+      const known = functionsOf("orchestrationtrigger").map((each) => `'${each.name}'`);
+      throw new TaskHubError(400, `The function '${name}' doesn't exist, is disabled, or is not an orchestrator function. The known orchestrator functions are: ${known.join(", ")}.`);
+    }
+    const id = wanted || clock.uuid().replaceAll("-", "");
+    checkId(id);
+    store.transaction(() => create(id, fn, input));
+    kick();
+    return id;
+  }
+
+  function create(id: string, fn: RegisteredFunction, input: string): void {
+    const current = store.instance(id);
+    if (current && !isEnded(current)) throw new TaskHubError(500, `An Orchestration instance with the status ${current.status} already exists.`);
+    const at = now();
+    const instance: Instance = { id, exec: clock.uuid(), name: fn.name, status: "Pending", input, output: null, custom: null, created: at, updated: at };
+    store.clear(id);
+    store.insertInstance(instance);
+    post(id, instance.exec, startedEvent(instance, instance.exec, input, at), null);
+  }
+
+  function toLive(id: string, event: HistoryEvent): void {
+    const instance = store.instance(id);
+    if (!instance) throw new TaskHubError(404, "");
+    if (isEnded(instance)) throw new TaskHubError(410, "");
+    post(id, null, event, null);
+    kick();
+  }
+
+  return {
+    start() {
+      stopped = false;
+      ring();
+    },
+    stop() {
+      stopped = true;
+      alarm?.cancel();
+      alarm = undefined;
+      if (turning.size + working.size === 0) return Promise.resolve();
+      return new Promise((resolve) => whenQuiet.push(resolve));
+    },
+    startNew,
+    raiseEvent: (id, name, input) => toLive(id, protocolEvent(eventType.eventRaised, now(), { Name: name, Input: input })),
+    terminate: (id, reason) => toLive(id, protocolEvent(eventType.executionTerminated, now(), { Input: JSON.stringify(reason) })),
+    instance: store.instance,
+    history: (id) => store.history(id).map(parseEvent),
+    list: store.list,
+    purge(id) {
+      return store.transaction(() => {
+        const instance = store.instance(id);
+        if (!instance || !isEnded(instance)) return false;
+        store.clear(id);
+        store.removeInstance(id);
+        return true;
+      });
+    },
+  };
+}
+
+interface Decided {
+  readonly replayed: ReplayResult | undefined;
+  /** The message that the instance fails with. */
+  readonly failure: string | undefined;
+}
+
+function decide(name: string, history: readonly HistoryEvent[], state: OrchestratorState): Decided {
+  try {
+    const replayed = replay(history, state.actions);
+    // A failed orchestrator may still have work under way: it is over when that has ended.
+    return { replayed, failure: state.error !== undefined && replayed.over ? `Orchestrator function '${name}' failed: ${state.error}` : undefined };
+  } catch (error) {
+    if (error instanceof ReplayError) return { replayed: undefined, failure: error.message };
+    throw error;
+  }
+}
+
+const missingOrchestrator = (name: string): OrchestratorState => ({ isDone: true, actions: [], output: undefined, customStatus: undefined, error: `The orchestrator function '${name}' doesn't exist.` });
+
+/** The events that this turn takes, in order; those addressed to an older generation are dropped, and nothing counts beside a termination. */
+function readInbox(rows: readonly InboxRow[], instance: Instance | undefined): HistoryEvent[] {
+  const events = rows.filter((row) => row.exec === null || row.exec === instance?.exec).map((row) => parseEvent(row.ev));
+  // A start that is behind an event in time would make a history that begins in the middle.
+  const start = events.findIndex((event) => event.EventType === eventType.executionStarted);
+  if (start > 0) events.unshift(...events.splice(start, 1));
+  return events;
+}
+
+function protocolEvent(type: number, atMs: number, more: Record<string, unknown> = {}): HistoryEvent {
+  return { EventType: type, EventId: -1, IsPlayed: false, Timestamp: new Date(atMs).toISOString(), ...more };
+}
+
+/** As it is stored: by the time it is read, its turn is over. */
+const played = (event: HistoryEvent): HistoryEvent => ({ ...event, IsPlayed: true });
+const parseEvent = (text: string): HistoryEvent => JSON.parse(text) as HistoryEvent;
+const timerKey = (exec: string, timer: number): string => `${exec}:timer:${timer}`;
+
+function startedEvent(instance: Instance, exec: string, input: string, atMs: number): HistoryEvent {
+  return protocolEvent(eventType.executionStarted, atMs, {
+    OrchestrationInstance: { InstanceId: instance.id, ExecutionId: exec },
+    ParentInstance: null,
+    Name: instance.name,
+    Version: "",
+    Input: input,
+    Tags: null,
+  });
+}
+
+/** Scalars reach an activity as .NET prints them: the SDK has encoded strings as JSON already, true becomes "True". */
+function activityCall(work: WorkRow): Call {
+  const triggerMetadata: Record<string, { string: string } | { json: string }> = { instanceId: { string: work.id } };
+  if (work.input === null || work.input === "null") return { data: undefined, triggerMetadata };
+  triggerMetadata["data"] = { json: work.input };
+  const value: unknown = JSON.parse(work.input);
+  const text = typeof value === "object" ? work.input : typeof value === "boolean" ? (value ? "True" : "False") : String(value);
+  return { data: { string: text }, triggerMetadata };
+}
+
+/** An app with an exception properties provider throws its failures as JSON. */
+function failureDetails(message: string): Record<string, unknown> | null {
+  if (!message.startsWith("{")) return null;
+  try {
+    const { errorType, errorMessage, stackTrace, isNonRetriable, properties } = JSON.parse(message) as Record<string, unknown>;
+    if (typeof errorType !== "string" || typeof errorMessage !== "string") return null;
+    return { ErrorType: errorType, ErrorMessage: errorMessage, StackTrace: stackTrace, IsNonRetriable: isNonRetriable === true, Properties: properties };
+  } catch {
+    return null;
+  }
+}
+
+function checkId(id: string): void {
+  if (id.startsWith("@")) throw new TaskHubError(400, "Orchestration instance ids must not start with @.");
+  if (id.length > idLengthMax) throw new TaskHubError(400, `Instance ID lengths must not exceed ${idLengthMax} characters.`);
+  for (const character of id) {
+    if ("/\\?#".includes(character) || character < " " || character === "\u007f") throw new TaskHubError(400, "Orchestration instance ids must not contain /, \\, #, ?, or control characters.");
+  }
+}
