@@ -106,7 +106,7 @@ function claim(file: string): DatabaseSync {
 
 function isBusy(error: unknown): boolean {
   const busy = 5;
-  return error instanceof Error && ((error as { errcode?: number }).errcode ?? 0) % 256 === busy;
+  return ((error as { errcode?: number }).errcode ?? 0) % 256 === busy;
 }
 
 function ownerOf(owner: DatabaseSync): number | undefined {
@@ -217,6 +217,6 @@ function groupWriter(handle: DatabaseSync, statement: (sql: string) => Statement
 
 function resultOf(unit: Unit): unknown {
   const result = unit.work();
-  if (result instanceof Promise) throw new Error("Work inside a transaction must be synchronous.");
+  if (typeof (result as { then?: unknown } | undefined | null)?.then === "function") throw new Error("Work inside a transaction must be synchronous.");
   return result;
 }

@@ -2,6 +2,7 @@
 // can recognise, and never breaks a line: what users named or sent cannot forge an entry.
 
 import { randomBytes, randomUUID } from "node:crypto";
+import { types } from "node:util";
 import type { Clock, Log, Random } from "../ports";
 
 export const systemClock: Clock = {
@@ -49,7 +50,7 @@ function textOf(details: Record<string, unknown>): string {
   try {
     return JSON.stringify(details, (name, value: unknown) => {
       if (secretName.test(name) && value !== undefined && value !== null) return "REDACTED";
-      if (value instanceof Error) return errorDetails(value);
+      if (types.isNativeError(value)) return errorDetails(value);
       if (typeof value === "bigint") return String(value);
       return typeof value === "string" ? redact(value).slice(0, valueCharactersMax) : value;
     });
