@@ -35,6 +35,7 @@ interface OpenFile {
 const listMax = 5_000;
 const wholeReadBytes = 64 * 1024;
 const moveTriesMax = 5;
+const openTriesMax = 100;
 // Containers begin with a letter or digit, so no user's file can be in here.
 const incoming = ".incoming";
 const types = ".types";
@@ -142,6 +143,21 @@ async function prepare(root: string): Promise<string> {
 /** Opens a regular file without following links: checks the handle against what the name leads to, not the name alone. */
 async function openInside(root: string, name: string): Promise<OpenFile | undefined> {
   const target = path.join(root, name);
+  for (let tries = 0; tries < openTriesMax; tries++) {
+    const file = await openNoFollow(target);
+    if (file === undefined) return undefined;
+    const verdict = await compare(file, target).catch((error: unknown) => {
+      if (meansAbsent(error)) return "other";
+      return file.handle.close().then(() => Promise.reject(error));
+    });
+    if (verdict === "same") return file;
+    await file.handle.close();
+    if (verdict === "outside") return undefined;
+  }
+  throw new Error("The file is being replaced too often to be opened.");
+}
+
+async function openNoFollow(target: string): Promise<OpenFile | undefined> {
   let handle: FileHandle;
   try {
     handle = await open(target, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
@@ -149,18 +165,14 @@ async function openInside(root: string, name: string): Promise<OpenFile | undefi
     if (meansAbsent(error)) return undefined;
     throw error;
   }
-  try {
-    const stats = await handle.stat({ bigint: true });
-    const named = stats.isFile() && (await realpath(target)) === target ? await stat(target, { bigint: true }) : undefined;
-    if (named !== undefined && named.ino === stats.ino && named.dev === stats.dev) return { handle, stats };
-  } catch (error) {
-    if (!meansAbsent(error)) {
-      await handle.close();
-      throw error;
-    }
-  }
-  await handle.close();
-  return undefined;
+  return { handle, stats: await handle.stat({ bigint: true }) };
+}
+
+/** "other": the name leads to another file by now, as it was put again or removed meanwhile. */
+async function compare({ stats }: OpenFile, target: string): Promise<"same" | "other" | "outside"> {
+  if (!stats.isFile() || (await realpath(target)) !== target) return "outside";
+  const named = await stat(target, { bigint: true });
+  return named.ino === stats.ino && named.dev === stats.dev ? "same" : "other";
 }
 
 function meansAbsent(error: unknown): boolean {

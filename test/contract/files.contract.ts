@@ -95,6 +95,16 @@ export function describeFiles(name: string, open: () => Promise<OpenFiles>): voi
       expect(contents).toContain(await text(`${container}/raced`));
     });
 
+    test("a file that is put again and again can be read at any time, whole", async () => {
+      await put("raced", "0".repeat(1_000));
+      let writing = true;
+      const writer = (async () => {
+        for (let round = 1; round <= 60; round++) await put("raced", String(round % 10).repeat(1_000));
+      })().finally(() => (writing = false));
+      for (let reads = 0; writing || reads < 5; reads++) expect(await text(`${container}/raced`)).toMatch(/^(\d)\1{999}$/);
+      await writer;
+    });
+
     test("a removed file is gone, and its name and the names above it can be used again", async () => {
       await put("out/deep/a", "1");
       await files.remove(`${container}/out/deep/a`);
