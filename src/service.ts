@@ -1,0 +1,112 @@
+// The whole service on this machine: the embedded adapters, the local host that runs the functions, and the file by which
+// clients and agents find it. Starting twice on the same data is refused; being killed loses nothing that was acknowledged.
+import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import path from "node:path";
+import { type Embedded, embedded, usePorts } from "./compose";
+import { provideCoreModule } from "./host/functionsCore";
+import { startHost } from "./host/main";
+import { type EmbeddedOptions, type EmbeddedSettings, embeddedSettings } from "./settings";
+
+export type StartOptions = EmbeddedOptions;
+
+export interface RunningService {
+  readonly url: string;
+  readonly account: string;
+  /** File with the account's keys, one a line. */
+  readonly keyFile: string;
+  readonly data: string;
+  /** Ends the machines, finishes what runs, closes everything. Idempotent. */
+  stop(): Promise<void>;
+}
+
+/** Throws an Error with a sentence for people when an option is wrong, the data is in use, or the port is taken. */
+export const startService = async (options: StartOptions = {}): Promise<RunningService> => {
+  const settings = embeddedSettings(options);
+  mkdirSync(settings.data, { recursive: true, mode: 0o755 });
+  let url = "";
+  const parts = embedded(settings, () => url);
+  try {
+    const host = await startOn(settings, parts, (listening) => {
+      url = listening;
+    });
+    writeEndpoint(settings.data, host.url);
+    let stopped: Promise<void> | undefined;
+    return {
+      url: host.url,
+      account: settings.account,
+      keyFile: path.join(settings.data, "keys", `${settings.account}.key`),
+      data: settings.data,
+      stop: () => (stopped ??= stopAll(settings, parts, host)),
+    };
+  } catch (error) {
+    usePorts(undefined);
+    await parts.close({ stopMachines: false });
+    throw error;
+  }
+};
+
+type Host = Awaited<ReturnType<typeof startHost>>;
+
+const startOn = async (settings: EmbeddedSettings, parts: Embedded, listening: (url: string) => void): Promise<Host> => {
+  provideCoreModule();
+  usePorts(parts.ports);
+  const root = path.resolve(__dirname, "..", "..");
+  const start = (port: number): Promise<Host> =>
+    startHost({
+      appDir: root,
+      port,
+      bind: settings.bind,
+      dataDir: settings.data,
+      synchronous: settings.sync === "full" ? "FULL" : "NORMAL",
+      queueSource: parts.queueSource,
+      feed: parts.feed,
+      files: parts.files,
+      parseSigned: (target) => {
+        const access = parts.files.parseSigned(`${target.pathname}${target.search}`);
+        return "problem" in access ? undefined : access;
+      },
+      log: parts.ports.log,
+      extraHosts: settings.allowedHosts,
+      onListening: listening,
+    });
+  const last = settings.port === 0 ? lastPort(settings.data) : undefined;
+  if (last === undefined) return start(settings.port);
+  // Addresses of files that were handed out carry the port: keep it as long as nobody else has taken it.
+  return start(last).catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== "EADDRINUSE") throw error;
+    return start(0);
+  });
+};
+
+/** Stays when the service stops, for the next start. */
+const portFile = (data: string): string => path.join(data, "port.json");
+
+const endpointFile = (data: string): string => path.join(data, "service.json");
+
+const writeEndpoint = (data: string, url: string): void => {
+  writeWhole(endpointFile(data), { url, pid: process.pid });
+  writeWhole(portFile(data), { port: Number(new URL(url).port) });
+};
+
+const writeWhole = (file: string, content: object): void => {
+  const temporary = `${file}.${process.pid}`;
+  writeFileSync(temporary, `${JSON.stringify(content)}\n`);
+  renameSync(temporary, file);
+};
+
+const lastPort = (data: string): number | undefined => {
+  try {
+    const { port } = JSON.parse(readFileSync(portFile(data), "utf8")) as { port?: unknown };
+    return Number(port) || undefined;
+  } catch {
+    return undefined;
+  }
+};
+
+const stopAll = async (settings: EmbeddedSettings, parts: Embedded, host: Host): Promise<void> => {
+  // The host first: nothing may order a new machine for one that ends.
+  await host.stop();
+  await parts.close({ stopMachines: true });
+  usePorts(undefined);
+  rmSync(endpointFile(settings.data), { force: true });
+};
