@@ -18,23 +18,16 @@ const schema = `
     writer TEXT NOT NULL);
   CREATE UNIQUE INDEX IF NOT EXISTS commits_stream ON commits (stream, version);
   CREATE INDEX IF NOT EXISTS commits_snapshot ON commits (stream, version) WHERE snapshot IS NOT NULL;
-  CREATE INDEX IF NOT EXISTS commits_partition ON commits (partition, stream) WHERE version = 1;
+  CREATE INDEX IF NOT EXISTS commits_partition ON commits (partition) WHERE version = 1;
 `;
 
 const columns = "position, stream, version, partition, id, events, snapshot, writer";
 const commitsPerUnit = 500;
 const forgottenStreamsPerUnit = 200;
 
-interface CommitRow {
-  readonly position: number;
-  readonly stream: string;
-  readonly version: number;
-  readonly partition: string;
-  readonly id: string;
-  readonly events: string;
-  readonly snapshot: string | null;
-  readonly writer: string;
-}
+/** In the order of `columns`: as an array a row is read in two thirds of the time. */
+type CommitRow = [position: number, stream: string, version: number, partition: string, id: string, events: string,
+  snapshot: string | null, writer: string];
 
 /** `onAppend` listeners are called after commits are durable, once for all that were written in the same turn. */
 export function sqliteEventStore(db: Sqlite): EventStore & FeedSource {
@@ -67,19 +60,18 @@ export function sqliteEventStore(db: Sqlite): EventStore & FeedSource {
     },
 
     async load(streams) {
-      return streams.map((stream) => read(db, loadSql, stream, stream));
+      return streams.map((stream) => rowsOf(db, loadSql, stream, stream).map(toCommit));
     },
 
     async history(stream) {
-      return read(db, `SELECT ${columns} FROM commits WHERE stream = ? ORDER BY version`, stream);
+      return rowsOf(db, `SELECT ${columns} FROM commits WHERE stream = ? ORDER BY version`, stream).map(toCommit);
     },
 
     async readFeed(position, limit) {
       const from = position === undefined ? 0 : Number(position);
       if (!Number.isSafeInteger(from) || from < 0) throw new Error("Unknown feed position.");
-      const rows = db.statement(`SELECT ${columns} FROM commits WHERE position > ? ORDER BY position LIMIT ?`)
-        .all(from, limit) as unknown as CommitRow[];
-      return { commits: rows.map(toCommit), position: String(rows.at(-1)?.position ?? from) };
+      const rows = rowsOf(db, `SELECT ${columns} FROM commits WHERE position > ? ORDER BY position LIMIT ?`, from, limit);
+      return { commits: rows.map(toCommit), position: String(rows.at(-1)?.[0] ?? from) };
     },
 
     async forget(partition) {
@@ -128,21 +120,21 @@ function forgetSome(db: Sqlite, partition: string, last: number): number {
   return streams.length;
 }
 
-function read(db: Sqlite, sql: string, ...values: string[]): Commit[] {
-  return (db.statement(sql).all(...values) as unknown as CommitRow[]).map(toCommit);
+function rowsOf(db: Sqlite, sql: string, ...values: (string | number)[]): CommitRow[] {
+  const select = db.statement(sql);
+  select.setReturnArrays(true);
+  return select.all(...values) as unknown as CommitRow[];
 }
 
-function toCommit(row: CommitRow): Commit {
-  const { stream, partition, version, id, writer: by } = row;
-  const events = parse(row, row.events) as StoredEvent[];
-  const commit = { stream, partition, version, id, events, by };
-  return row.snapshot === null ? commit : { ...commit, snapshot: parse(row, row.snapshot) };
+function toCommit([, stream, version, partition, id, events, snapshot, by]: CommitRow): Commit {
+  const commit = { stream, partition, version, id, events: parse(stream, version, events) as StoredEvent[], by };
+  return snapshot === null ? commit : { ...commit, snapshot: parse(stream, version, snapshot) };
 }
 
-function parse(row: CommitRow, text: string): unknown {
+function parse(stream: string, version: number, text: string): unknown {
   try {
     return JSON.parse(text);
   } catch (error) {
-    throw new Error(`Stream ${row.stream} version ${row.version} is damaged: what is stored is not JSON.`, { cause: error });
+    throw new Error(`Stream ${stream} version ${version} is damaged: what is stored is not JSON.`, { cause: error });
   }
 }
