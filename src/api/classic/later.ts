@@ -1,0 +1,51 @@
+// Operations of the classic dialect that this service does not have yet: known, allowed or not as the real ones, and 501.
+import { rejection } from "../../domain/decider";
+import type { Action } from "../auth";
+import { type Operation, operation } from "../operation";
+
+const pool = "/pools/{pool}";
+const tvm = `${pool}/tvms/{tvm}`;
+const workItem = "/workitems/{workItem}";
+const job = `${workItem}/jobs/{job}`;
+const task = `${job}/tasks/{task}`;
+
+const LATER: readonly (readonly [Operation["method"], path: string, action: Action, verb?: string])[] = [
+  ["POST", pool, "pool.update", "enableautoscale"],
+  ["POST", pool, "pool.update", "disableautoscale"],
+  ["POST", pool, "pool.update", "evaluateautoscale"],
+  ["POST", pool, "pool.update", "upgradeos"],
+  ["POST", pool, "pool.resize", "removetvms"],
+  ["POST", tvm, "tvm.change", "reboot"],
+  ["POST", tvm, "tvm.change", "reimage"],
+  ["POST", `${tvm}/users`, "tvm.change"],
+  ["PUT", `${tvm}/users/{user}`, "tvm.change"],
+  ["DELETE", `${tvm}/users/{user}`, "tvm.change"],
+  ["GET", `${tvm}/rdp`, "tvm.read"],
+  ["GET", "/certificates", "certificate.read"],
+  ["POST", "/certificates", "certificate.change"],
+  ["PUT", workItem, "workItem.update"],
+  ["PATCH", workItem, "workItem.update"],
+  ["POST", workItem, "workItem.update", "enable"],
+  ["POST", workItem, "workItem.update", "disable"],
+  ["POST", job, "job.update", "enable"],
+  ["POST", job, "job.update", "disable"],
+  ["PUT", task, "task.update"],
+  ["POST", "/$batch", "batch.run"],
+  ["GET", "/certificates(...)", "certificate.read"],
+  ["DELETE", "/certificates(...)", "certificate.change"],
+  ["POST", "/certificates(...)", "certificate.change", "canceldelete"],
+];
+
+export const later: readonly Operation[] = LATER.map(([method, path, action, verb]) =>
+  operation({
+    name: `${method} ${path}${verb === undefined ? "" : `?${verb}`}`,
+    method,
+    path,
+    action,
+    version: "classic",
+    ...(verb === undefined ? {} : { verb }),
+    // Whatever they would take: the answer is the same.
+    query: ["$select", "$expand", "$filter", "maxresults", "$skiptoken"],
+    run: async () => rejection("NotImplemented"),
+  }),
+);

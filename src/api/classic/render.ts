@@ -1,0 +1,296 @@
+// From state to the JSON of the classic dialect, property by property: what is not written here is never shown. Absent
+// values are left out. Signatures of addresses are not here to be shown: the state has them sealed, and that is left out too.
+import type { TvmInfo } from "../../app/pools";
+import type { TvmFile } from "../../app/tvmFiles";
+import type { SchedulingError } from "../../domain/errors";
+import type { Job, JobConstraints, JobSpec } from "../../domain/job";
+import type { Pool, StartTask } from "../../domain/pool";
+import type { Task, TaskFile } from "../../domain/task";
+import { UNLIMITED, formatDuration } from "../../domain/time";
+import type { StartTaskInfo, Tvm } from "../../domain/tvm";
+import type { WorkItem } from "../../domain/workItem";
+import { taskState } from "../../views/tasks";
+import { eTagOf, httpDate, wireDate } from "../dates";
+
+// ---------------------------------------------------------------- addresses
+
+export const poolPath = (pool: string): string => `/pools/${pool}`;
+export const tvmPath = (pool: string, tvm: string): string => `${poolPath(pool)}/tvms/${tvm}`;
+export const workItemPath = (workItem: string): string => `/workitems/${workItem}`;
+export const jobPath = (workItem: string, job: string): string => `${workItemPath(workItem)}/jobs/${job}`;
+export const taskPath = (workItem: string, job: string, task: string): string => `${jobPath(workItem, job)}/tasks/${task}`;
+export const filePath = (owner: string, path: string): string => `${owner}/files/${path.split("/").map(encodeURIComponent).join("/")}`;
+
+// ---------------------------------------------------------------- pieces
+
+const date = (at: string | undefined): string | undefined => (at === undefined ? undefined : wireDate(at));
+/** A limit in words of the wire; absent is the longest there is. */
+const limit = (milliseconds: number | undefined): string => (milliseconds === undefined ? UNLIMITED : formatDuration(milliseconds));
+
+const definition = (state: { modifiedAt: string; createdAt: string; stateAt: string }) => ({
+  eTag: eTagOf(state.modifiedAt),
+  lastModified: wireDate(state.modifiedAt),
+  creationTime: wireDate(state.createdAt),
+});
+
+/** Headers that go with a definition. */
+export const definitionHeaders = (modifiedAt: string): Record<string, string> => ({ ETag: eTagOf(modifiedAt), "Last-Modified": httpDate(modifiedAt) });
+
+const files = (list: readonly TaskFile[] | undefined) => list?.map(({ blobSource, filePath: path }) => ({ blobSource, filePath: path }));
+
+const environment = (list: StartTask["environment"]) => list?.map(({ name, value }) => ({ name, value }));
+
+const schedulingError = (error: SchedulingError | undefined) =>
+  error && {
+    category: error.category,
+    code: error.code,
+    message: error.message,
+    details: error.details?.map(({ name, value }) => ({ name, value })),
+  };
+
+const metadata = (list: Pool["spec"]["metadata"]) => list?.map(({ name, value }) => ({ name, value }));
+
+// ---------------------------------------------------------------- pools and TVMs
+
+const startTask = (task: StartTask | undefined) =>
+  task && {
+    commandLine: task.commandLine,
+    resourceFiles: files(task.resourceFiles),
+    environmentSettings: environment(task.environment),
+    runElevated: task.runElevated ?? false,
+    maxTaskRetryCount: task.maxTaskRetryCount,
+    waitForSuccess: task.waitForSuccess,
+  };
+
+export const POOL_PROPERTIES = [
+  "name", "url", "eTag", "lastModified", "creationTime", "state", "stateTransitionTime", "allocationState", "allocationStateTransitionTime",
+  "osFamily", "targetOSVersion", "currentOSVersion", "tvmSize", "targetDedicated", "currentDedicated", "resizeTimeout", "resizeError",
+  "enableAutoScale", "communication", "startTask", "certificateReferences", "metadata", "maxTasksPerTVM", "schedulingPolicy",
+] as const;
+
+export const renderPool = (pool: Pool, base: string) => ({
+  name: pool.name,
+  url: base + poolPath(pool.name),
+  ...definition(pool),
+  state: pool.phase,
+  stateTransitionTime: date(pool.stateAt),
+  allocationState: pool.allocation,
+  allocationStateTransitionTime: date(pool.allocationAt),
+  osFamily: pool.spec.osFamily,
+  targetOSVersion: pool.spec.targetOSVersion,
+  currentOSVersion: pool.spec.targetOSVersion,
+  tvmSize: pool.spec.tvmSize,
+  targetDedicated: pool.spec.targetDedicated,
+  currentDedicated: pool.tvms.length,
+  resizeTimeout: limit(pool.spec.resizeTimeoutMs),
+  resizeError: pool.allocation === "steady" && pool.resizeError ? { code: pool.resizeError.code, message: pool.resizeError.message } : undefined,
+  enableAutoScale: false,
+  communication: pool.spec.communication,
+  startTask: startTask(pool.spec.startTask),
+  certificateReferences: pool.spec.certificateReferences?.map(({ thumbprint, thumbprintAlgorithm, storeLocation, storeName, visibility }) => ({
+    thumbprint,
+    thumbprintAlgorithm,
+    storeLocation,
+    storeName,
+    visibility,
+  })),
+  metadata: metadata(pool.spec.metadata),
+  maxTasksPerTVM: pool.spec.maxTasksPerTvm,
+  schedulingPolicy: { tvmFillType: pool.spec.fillType },
+});
+
+const TVM_STATES: Readonly<Partial<Record<Tvm["phase"], string>>> = {
+  starting: "starting",
+  waitingForStartTask: "waitingforstarttask",
+  startTaskFailed: "starttaskfailed",
+  unknown: "unknown",
+  leaving: "leavingpool",
+};
+
+export const TVM_STATE_NAMES: readonly string[] = [
+  "creating", "starting", "waitingforstarttask", "starttaskfailed", "idle", "running", "rebooting", "reimaging", "leavingpool", "unknown", "unusable",
+];
+
+/** Busy or not is for the tasks to say; everything else is the TVM's own. */
+export const tvmState = ({ tvm, running }: Pick<TvmInfo, "tvm" | "running">): string => TVM_STATES[tvm.phase] ?? (running > 0 ? "running" : "idle");
+
+export const tvmStateAt = ({ tvm, running, tasks }: TvmInfo): string => {
+  if (tvm.phase !== "ready" || running === 0) return tvm.stateAt;
+  const since = tasks.flatMap(({ startedAt }) => startedAt ?? []).sort()[0];
+  return since !== undefined && since > tvm.stateAt ? since : tvm.stateAt;
+};
+
+export const TVM_PROPERTIES = [
+  "name", "url", "state", "stateTransitionTime", "lastBootTime", "tvmAllocationTime", "ipAddress", "affinityId", "tvmSize", "recentTasks",
+  "startTask", "startTaskInfo",
+] as const;
+
+export const renderTvm = (info: TvmInfo, base: string) => {
+  const { tvm, tasks } = info;
+  // Between two starts there is nothing to say of the start task (reference 5.3).
+  const started = tvm.phase !== "starting";
+  return {
+    name: tvm.name,
+    url: base + tvmPath(tvm.pool, tvm.name),
+    state: tvmState(info),
+    stateTransitionTime: date(tvmStateAt(info)),
+    lastBootTime: started ? date(tvm.lastBootAt) : undefined,
+    tvmAllocationTime: date(tvm.allocatedAt),
+    ipAddress: tvm.address,
+    affinityId: affinityOf(tvm.name),
+    tvmSize: tvm.size,
+    recentTasks: tasks.length === 0 ? undefined : tasks.map((task) => recentTask(task, base)),
+    startTask: started ? startTask(tvm.startTask) : undefined,
+    startTaskInfo: started ? startTaskInfo(tvm.startTaskInfo) : undefined,
+  };
+};
+
+const affinityOf = (tvm: string): string => `TVM:${tvm}`;
+
+const recentTask = (task: Task, base: string) => ({
+  taskUrl: base + taskPath(task.workItemName, task.jobName, task.name),
+  workItemName: task.workItemName,
+  jobName: task.jobName,
+  taskName: task.name,
+  taskState: taskState(task),
+  executionInfo: executionInfo(task),
+});
+
+const startTaskInfo = (info: StartTaskInfo | undefined) =>
+  info && {
+    state: info.state,
+    startTime: date(info.startedAt),
+    endTime: date(info.endedAt),
+    exitCode: info.exitCode,
+    schedulingError: schedulingError(info.error),
+    retryCount: info.retryCount,
+    lastRetryTime: date(info.lastRetryAt),
+  };
+
+// ---------------------------------------------------------------- work items and jobs
+
+const jobConstraints = (constraints: JobConstraints) => ({
+  maxWallClockTime: limit(constraints.maxWallClockMs),
+  maxTaskRetryCount: constraints.maxTaskRetryCount,
+});
+
+const jobSpecification = (spec: JobSpec) => (spec.specified ? { priority: spec.priority, jobConstraints: jobConstraints(spec.constraints) } : undefined);
+
+export const WORK_ITEM_PROPERTIES = [
+  "name", "url", "eTag", "lastModified", "creationTime", "state", "stateTransitionTime", "previousState", "previousStateTransitionTime",
+  "jobSpecification", "jobExecutionEnvironment", "metadata", "executionInfo",
+] as const;
+
+export const renderWorkItem = (item: WorkItem, base: string) => ({
+  name: item.name,
+  url: base + workItemPath(item.name),
+  ...definition(item),
+  state: item.phase,
+  stateTransitionTime: date(item.stateAt),
+  previousState: item.previousState,
+  previousStateTransitionTime: date(item.previousStateAt),
+  jobSpecification: jobSpecification(item.spec.job),
+  jobExecutionEnvironment: { poolName: item.spec.pool },
+  metadata: metadata(item.spec.metadata),
+  executionInfo: {
+    recentJob: item.recentJob === undefined ? undefined : { url: base + jobPath(item.name, item.recentJob), name: item.recentJob },
+    endTime: date(item.endedAt),
+  },
+});
+
+export const JOB_PROPERTIES = [
+  "name", "url", "eTag", "lastModified", "creationTime", "state", "stateTransitionTime", "previousState", "previousStateTransitionTime",
+  "priority", "jobConstraints", "poolName", "executionInfo",
+] as const;
+
+export const renderJob = (job: Job, base: string) => ({
+  name: job.name,
+  url: base + jobPath(job.workItemName, job.name),
+  ...definition(job),
+  state: job.phase,
+  stateTransitionTime: date(job.stateAt),
+  previousState: job.previousState,
+  previousStateTransitionTime: date(job.previousStateAt),
+  ...jobSpecification(job.spec),
+  poolName: job.pool,
+  executionInfo: { startTime: date(job.createdAt), endTime: date(job.endedAt), terminateReason: job.terminateReason },
+});
+
+// ---------------------------------------------------------------- tasks
+
+const executionInfo = (task: Task) => {
+  // How the latest run ended is shown once there is no further one (reference 5.9 and its later pages).
+  const ended = task.phase === "completed";
+  return {
+    startTime: date(task.startedAt),
+    endTime: ended ? date(task.endedAt) : undefined,
+    exitCode: ended ? task.exitCode : undefined,
+    schedulingError: ended ? schedulingError(task.error) : undefined,
+    retryCount: task.retryCount,
+    lastRetryTime: date(task.lastRetryAt),
+    requeueCount: task.requeueCount,
+    lastRequeueTime: date(task.lastRequeueAt),
+  };
+};
+
+/** Lower case, as the service wrote it. From the first run on. */
+const tvmInfo = (task: Task, base: string) =>
+  task.ran && task.pool !== undefined && task.tvm !== undefined
+    ? {
+        affinityId: affinityOf(task.tvm),
+        tvmUrl: (base + tvmPath(task.pool, task.tvm)).toLowerCase(),
+        poolName: task.pool.toLowerCase(),
+        tvmName: task.tvm,
+      }
+    : undefined;
+
+export const TASK_PROPERTIES = [
+  "name", "url", "eTag", "lastModified", "creationTime", "state", "stateTransitionTime", "previousState", "previousStateTransitionTime",
+  "commandLine", "resourceFiles", "environmentSettings", "affinityInfo", "runElevated", "taskConstraints", "executionInfo", "tvmInfo",
+] as const;
+
+export const renderTask = (task: Task, base: string) => ({
+  name: task.name,
+  url: base + taskPath(task.workItemName, task.jobName, task.name),
+  ...definition(task),
+  state: taskState(task),
+  stateTransitionTime: date(task.stateAt),
+  previousState: task.previousState,
+  previousStateTransitionTime: date(task.previousStateAt),
+  commandLine: task.spec.commandLine,
+  resourceFiles: files(task.spec.resourceFiles),
+  environmentSettings: environment(task.spec.environment),
+  affinityInfo: task.spec.affinityId === undefined ? undefined : { affinityId: task.spec.affinityId },
+  runElevated: task.spec.runElevated ?? false,
+  taskConstraints: {
+    maxWallClockTime: limit(task.spec.maxWallClockMs),
+    retentionTime: limit(task.spec.retentionMs),
+    maxTaskRetryCount: task.spec.maxTaskRetryCount,
+  },
+  executionInfo: executionInfo(task),
+  tvmInfo: tvmInfo(task, base),
+});
+
+// ---------------------------------------------------------------- files
+
+export const FILE_PROPERTIES = ["name", "url", "isDirectory", "properties"] as const;
+export const FILE_TYPE = "application/octet-stream";
+
+/** Names are written with back slashes, lengths as text, folders without properties (reference 5.11). */
+export const renderFile = (file: TvmFile, owner: string, base: string) => ({
+  name: file.path.replaceAll("/", "\\"),
+  url: base + filePath(owner, file.path),
+  isDirectory: file.isDirectory,
+  properties: file.isDirectory
+    ? undefined
+    : { creationTime: date(file.createdAt), lastModified: date(file.modifiedAt), contentLength: String(file.length), contentType: FILE_TYPE },
+});
+
+export const fileHeaders = (file: TvmFile, owner: string, base: string): Record<string, string> => ({
+  "Content-Type": FILE_TYPE,
+  "Content-Disposition": "attachment",
+  "Last-Modified": httpDate(file.modifiedAt),
+  "ocp-creation-time": httpDate(file.createdAt),
+  "ocp-batch-file-isdirectory": file.isDirectory ? "True" : "False",
+  "ocp-batch-file-url": encodeURIComponent(base + filePath(owner, file.path)),
+});

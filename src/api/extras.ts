@@ -1,0 +1,138 @@
+// What this service has beyond the era's: history, reasons, counts, and addresses for uploads. Same keys, no api-version.
+// Everything is looked up under the caller's account; nothing here changes anything but by the address it hands out.
+import { type JobCounts, getJob, jobCounts, keyOfJob } from "../app/jobs";
+import { history, why } from "../app/history";
+import { type Rejection, isRejection, rejection } from "../domain/decider";
+import { poolKey, poolStream, taskKey, taskStream, tvmKey, tvmStream, workItemKey, workItemStream } from "../domain/ids";
+import type { Commit, FileStat } from "../ports";
+import { wireDate } from "./dates";
+import { type Answer, type Input, type Operation, operation } from "./operation";
+import { pathProblem } from "./schemas";
+
+const JSON_TYPE = { "Content-Type": "application/json" };
+
+const answer = (json: object): Answer => ({ status: 200, headers: JSON_TYPE, json });
+
+// ---------------------------------------------------------------- history, reasons, counts
+
+type Some = Pick<Input, "ports" | "call" | "names">;
+
+/** Of a thing that is gone too: its events are still there. A stream that never was is not found. */
+const historyOf = async ({ ports, call }: Some, stream: string | Rejection, missing: string): Promise<Answer | Rejection> => {
+  if (isRejection(stream)) return stream;
+  const commits = await history(ports, call, stream);
+  return commits.length === 0 ? rejection(missing) : answer({ value: commits.map(renderCommit) });
+};
+
+/** Sealed signatures are of no use to anybody but the service: they are left out. */
+const renderCommit = ({ version, by, events }: Commit): object => ({
+  version,
+  by,
+  events: JSON.parse(JSON.stringify(events, (name, value: unknown) => (name === "sealed" ? undefined : value))) as object,
+});
+
+const jobStreamOf = async ({ ports, call, names }: Some): Promise<string | Rejection> => {
+  const job = await getJob(ports, call, names.workItem as string, names.job as string);
+  return isRejection(job) ? job : job.stream;
+};
+
+const taskStreamOf = async ({ ports, call, names }: Some): Promise<string | Rejection> => {
+  const job = await getJob(ports, call, names.workItem as string, names.job as string);
+  return isRejection(job) ? job : taskStream(taskKey(keyOfJob(job), names.task as string));
+};
+
+const account = ({ call }: Some): string => call.account;
+const poolOf = ({ names }: Some): string => names.pool as string;
+
+const HISTORIES: readonly (readonly [path: string, missing: string, stream: (input: Some) => string | Rejection | Promise<string | Rejection>])[] = [
+  ["/pools/{pool}", "PoolNotFound", (input) => poolStream(poolKey(account(input), poolOf(input)))],
+  ["/pools/{pool}/tvms/{tvm}", "TVMNotFound", (input) => tvmStream(tvmKey(account(input), poolOf(input), input.names.tvm as string))],
+  ["/workitems/{workItem}", "WorkItemNotFound", (input) => workItemStream(workItemKey(account(input), input.names.workItem as string))],
+  ["/workitems/{workItem}/jobs/{job}", "JobNotFound", jobStreamOf],
+  ["/workitems/{workItem}/jobs/{job}/tasks/{task}", "TaskNotFound", taskStreamOf],
+];
+
+const histories: readonly Operation[] = HISTORIES.map(([path, missing, stream]) =>
+  operation({
+    name: `History ${path}`,
+    method: "GET",
+    path: `/batchledger/history${path}`,
+    action: "history.read",
+    version: "none",
+    run: async (input) => historyOf(input, await stream(input), missing),
+  }),
+);
+
+const whyTask = async ({ ports, call, names }: Some): Promise<Answer | Rejection> => {
+  const found = await why(ports, call, names.workItem as string, names.job as string, names.task as string);
+  return isRejection(found) ? found : answer(found);
+};
+
+const countsOf = async ({ ports, call, names }: Some): Promise<Answer | Rejection> => {
+  const job = await getJob(ports, call, names.workItem as string, names.job as string);
+  if (isRejection(job)) return job;
+  const counts: JobCounts = await jobCounts(ports, keyOfJob(job));
+  return answer(counts);
+};
+
+// ---------------------------------------------------------------- uploads
+
+/** How long an address is good: to write a file now, and to read it while tasks run that need it. */
+const WRITE_MS = 60 * 60_000;
+const READ_MS = 30 * 24 * 60 * 60_000;
+const STORED_MAX = 1000;
+const CONTAINER = /^(?=.{3,63}$)[a-z0-9]+(?:-[a-z0-9]+)*$/;
+
+/** Where an account's files are: in a container of its own, so that no path can name another account's. */
+const containerOf = (name: string): string => `files-${name}`;
+
+const storedPath = (input: Some): string | Rejection => {
+  const path = input.names.path as string;
+  const [container = "", ...rest] = path.split("/");
+  const problem = !CONTAINER.test(container)
+    ? "expected a container of 3 to 63 of a-z, 0-9 and single dashes"
+    : rest.length === 0
+      ? "expected a file's name after the container's"
+      : path.includes("\\") || path.length > 900
+        ? "expected at most 900 characters without back slashes"
+        : pathProblem(path);
+  return problem === undefined ? `${containerOf(account(input))}/${path}` : rejection("InvalidUri", undefined, { Reason: problem });
+};
+
+const grant = async (input: Some & Pick<Input, "ports">): Promise<Answer | Rejection> => {
+  const path = storedPath(input);
+  if (isRejection(path)) return path;
+  const now = Date.parse(input.call.at);
+  const [readUntil, writeUntil] = [new Date(now + READ_MS), new Date(now + WRITE_MS)];
+  const { files } = input.ports;
+  return answer({
+    path: input.names.path,
+    readUrl: await files.signedUrl(path, "read", readUntil),
+    readUntil: readUntil.toISOString(),
+    writeUrl: await files.signedUrl(path, "write", writeUntil),
+    writeUntil: writeUntil.toISOString(),
+  });
+};
+
+const listStored = async (input: Some & Pick<Input, "query">): Promise<Answer | Rejection> => {
+  const prefix = input.names.path ?? "";
+  const own = `${containerOf(account(input))}/`;
+  if (prefix !== "" && pathProblem(prefix.replace(/\/$/, "")) !== undefined) return rejection("InvalidUri");
+  const after = input.query.get("after");
+  const found = await input.ports.files.list(own + prefix, after === undefined ? undefined : own + after, STORED_MAX);
+  return answer({ value: found.map((stat) => renderStored(stat, own)) });
+};
+
+const renderStored = ({ path, length, modifiedAt }: FileStat, own: string): object => ({ path: path.slice(own.length), length, modifiedAt: wireDate(modifiedAt) });
+
+export const extras: readonly Operation[] = [
+  ...histories,
+  operation({ name: "Why", method: "GET", path: "/batchledger/why/workitems/{workItem}/jobs/{job}/tasks/{task}", action: "history.read", version: "none", run: whyTask }),
+  operation({ name: "Counts", method: "GET", path: "/batchledger/counts/workitems/{workItem}/jobs/{job}", action: "history.read", version: "none", run: countsOf }),
+  operation({ name: "GrantUpload", method: "POST", path: "/batchledger/files/{path}", action: "upload.grant", version: "none", run: grant }),
+  operation({ name: "ListUploads", method: "GET", path: "/batchledger/files/{path}", action: "upload.read", version: "none", query: ["after"], run: listStored }),
+  operation({ name: "ListAllUploads", method: "GET", path: "/batchledger/files", action: "upload.read", version: "none", query: ["after"], run: listStored }),
+  operation({ name: "Health", method: "GET", path: "/batchledger/health", action: "health.read", version: "none", run: async () => answer({ status: "ok" }) }),
+  operation({ name: "HeadHealth", method: "HEAD", path: "/batchledger/health", action: "health.read", version: "none", run: async () => ({ status: 200 }) }),
+];
+
