@@ -1,0 +1,125 @@
+// batchledger start, key show, env: the service on this machine, and what others need to speak to it.
+import type { Command, Invocation } from "../command";
+import { DEFAULT_DATA, findConnection, readKey } from "../connection";
+import { EXIT, Failure, usage } from "../failures";
+import { json } from "../output";
+import * as parse from "../options";
+import { shellQuote } from "../quoting";
+import { startService } from "../serviceDoor";
+import path from "node:path";
+
+const LEVELS = ["debug", "info", "warn", "error", "silent"] as const;
+
+export const serviceCommands: readonly Command[] = [
+  {
+    words: "start", operands: "", operandsMin: 0, operandsMax: 0, connects: false,
+    summary: "Runs the service on this machine until it is stopped (SIGTERM, or Ctrl-C).",
+    options: {
+      data: { type: "string", value: "DIR", help: `where everything is kept (default ./${DEFAULT_DATA})` },
+      port: { type: "string", value: "N", help: "port of the API (default 7071; 0 picks a free one)" },
+      bind: { type: "string", value: "ADDRESS", help: "address to listen on (default 127.0.0.1)" },
+      "allowed-host": { type: "string", multiple: true, value: "NAME", help: "a further host name that requests may name" },
+      sync: { type: "string", value: "HOW", help: "normal (default) or full: full also survives a power cut, and is slower" },
+      "allow-elevated": { type: "boolean", help: "tasks may ask to run as the service's own user" },
+      "log-level": { type: "string", value: "LEVEL", help: `${LEVELS.join(", ")} (default info)` },
+    },
+    more: 'With --json it prints one line when it is ready:\n  {"event":"ready","api":"http://127.0.0.1:7071","account":"...","keyFile":"...","data":"..."}',
+    run: start,
+  },
+  {
+    words: "key show", operands: "", operandsMin: 0, operandsMax: 0, connects: true,
+    summary: "Prints the account key. Whoever has it may do everything.",
+    options: { account: { type: "string", value: "NAME", help: "which account (default: the only one)" } },
+    run: showKey,
+  },
+  {
+    words: "env", operands: "", operandsMin: 0, operandsMax: 0, connects: true,
+    summary: 'Prints shell exports for clients: eval "$(batchledger env)".',
+    options: { key: { type: "boolean", help: "the key itself instead of the name of its file" } },
+    run: printEnv,
+  },
+];
+
+async function start(call: Invocation): Promise<number> {
+  const level = call.text("log-level") ?? "info";
+  const sync = call.text("sync") ?? "normal";
+  const bind = call.text("bind");
+  if (!LEVELS.some((known) => known === level)) throw usage(`--log-level must be one of ${LEVELS.join(", ")}.`);
+  if (sync !== "normal" && sync !== "full") throw usage("--sync must be normal or full.");
+  const data = call.text("data");
+  const port = call.text("port");
+  const service = await startService({
+    ...(data === undefined ? {} : { data: path.resolve(call.io.cwd, data) }),
+    ...(port === undefined ? {} : { port: parse.wholeNumber("--port", port, 0, 65_535) }),
+    ...(bind === undefined ? {} : { bind }),
+    ...(call.texts("allowed-host").length ? { allowedHosts: [...call.texts("allowed-host")] } : {}),
+    sync, allowElevated: call.flag("allow-elevated"), logLevel: level as (typeof LEVELS)[number],
+  }).catch((error: unknown) => {
+    throw startProblem(error);
+  });
+  try {
+    if (call.json) call.io.out(`${JSON.stringify({ event: "ready", api: service.url, account: service.account, keyFile: service.keyFile, data: service.data })}\n`);
+    else call.io.out(welcome(service, data));
+    await stopAsked(call.io.signal);
+    if (!call.json) call.io.err("Stopping.\n");
+  } finally {
+    await service.stop();
+  }
+  return EXIT.ok;
+}
+
+/** What usually goes wrong at a start, with what to do. */
+export function startProblem(error: unknown): unknown {
+  switch ((error as NodeJS.ErrnoException).code) {
+    case "EADDRINUSE":
+      return new Failure(EXIT.unreachable, "The port is taken.", "Another service may run already. Choose another port: --port N, or --port 0 for any free one.");
+    case "EADDRNOTAVAIL":
+      return new Failure(EXIT.usage, "This machine has no such address.", "Choose another --bind, or leave it out.");
+    case "EACCES":
+    case "EROFS":
+      return new Failure(EXIT.usage, (error as Error).message, "Choose a data folder that can be written: --data DIR. Ports below 1024 need rights.");
+    default:
+      return error;
+  }
+}
+
+const stopAsked = (signal: AbortSignal): Promise<void> =>
+  new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    else signal.addEventListener("abort", () => resolve(), { once: true });
+  });
+
+function welcome(service: { url: string; account: string; keyFile: string; data: string }, data: string | undefined): string {
+  const option = data === undefined ? "" : ` --data ${shellQuote(data)}`;
+  return [
+    "Batchledger is running.", "",
+    `  API      ${service.url}`, `  Account  ${service.account}`, `  Key      ${service.keyFile}`, `  Data     ${service.data}`, "",
+    "Next, in another terminal:", "",
+    `  batchledger submit${option} --wait -- echo hello     run a command`,
+    `  batchledger ps${option}                              what there is to do, and how far it is`,
+    `  eval "$(batchledger env${option})"                   let clients find the service`, "",
+    "Ctrl-C stops it; nothing is lost.", "",
+  ].join("\n");
+}
+
+async function showKey(call: Invocation): Promise<number> {
+  const account = call.text("account");
+  const found = call.text("data") === undefined && call.io.env["BATCHLEDGER_URL"]
+    ? findConnection(undefined, call.io.env)
+    : readKey(path.resolve(call.io.cwd, call.text("data") ?? DEFAULT_DATA), account);
+  if (call.json) json(call.io, { account: found.account, key: found.key, ...(found.keyFile ? { keyFile: found.keyFile } : {}) });
+  else call.io.out(`${found.key}\n`);
+  return EXIT.ok;
+}
+
+async function printEnv(call: Invocation): Promise<number> {
+  const { url, account, key, keyFile } = findConnection(call.text("data"), call.io.env);
+  const variables: Record<string, string> = {
+    BATCHLEDGER_URL: url,
+    BATCHLEDGER_ACCOUNT: account,
+    ...(keyFile && !call.flag("key") ? { BATCHLEDGER_KEY_FILE: path.resolve(keyFile) } : { BATCHLEDGER_KEY: key }),
+  };
+  if (call.json) json(call.io, variables);
+  else for (const [name, value] of Object.entries(variables)) call.io.out(`export ${name}=${shellQuote(value)}\n`);
+  return EXIT.ok;
+}

@@ -1,0 +1,173 @@
+// What the service sends and takes, as far as this client uses it: the wire's own names (reference, section 5). Types only.
+
+export interface ResourceFile {
+  readonly blobSource: string;
+  readonly filePath: string;
+}
+
+export interface Setting {
+  readonly name: string;
+  readonly value: string;
+}
+
+export interface NewPool {
+  readonly name: string;
+  readonly osFamily: string;
+  readonly tvmSize: string;
+  readonly targetDedicated: number;
+  readonly resizeTimeout?: string;
+  readonly maxTasksPerTVM?: number;
+  readonly communication?: boolean;
+  readonly schedulingPolicy?: { readonly tvmFillType: "Spread" | "Pack" };
+  readonly startTask?: {
+    readonly commandLine: string;
+    readonly resourceFiles?: readonly ResourceFile[];
+    readonly maxTaskRetryCount?: number;
+    readonly waitForSuccess?: boolean;
+  };
+  readonly metadata?: readonly Setting[];
+}
+
+export interface ResizePool {
+  readonly targetDedicated: number;
+  readonly resizeTimeout?: string;
+  readonly tvmDeallocationOption?: string;
+}
+
+export interface PoolResource {
+  readonly name: string;
+  readonly state: string;
+  readonly allocationState: string;
+  readonly tvmSize: string;
+  readonly targetDedicated: number;
+  readonly currentDedicated: number;
+  readonly maxTasksPerTVM: number;
+  readonly creationTime: string;
+  readonly resizeError?: { readonly code: string; readonly message?: string };
+  readonly [more: string]: unknown;
+}
+
+export interface TvmResource {
+  readonly name: string;
+  readonly state: string;
+  readonly stateTransitionTime: string;
+  readonly ipAddress?: string;
+  readonly recentTasks?: readonly { readonly workItemName: string; readonly taskName: string; readonly taskState: string }[];
+  readonly startTaskInfo?: { readonly state: string; readonly exitCode?: number; readonly schedulingError?: SchedulingError };
+  readonly [more: string]: unknown;
+}
+
+export interface Constraints {
+  readonly maxWallClockTime?: string;
+  readonly maxTaskRetryCount?: number;
+  readonly retentionTime?: string;
+}
+
+export interface NewWorkItem {
+  readonly name: string;
+  readonly jobExecutionEnvironment: { readonly poolName: string };
+  readonly jobSpecification?: { readonly priority?: number; readonly jobConstraints?: Constraints };
+  readonly metadata?: readonly Setting[];
+}
+
+export interface WorkItemResource {
+  readonly name: string;
+  readonly state: string;
+  readonly creationTime: string;
+  readonly jobExecutionEnvironment?: { readonly poolName?: string };
+  readonly executionInfo?: { readonly recentJob?: { readonly name: string }; readonly endTime?: string };
+  readonly [more: string]: unknown;
+}
+
+export interface JobResource {
+  readonly name: string;
+  readonly state: string;
+  readonly creationTime: string;
+  readonly priority?: number;
+  readonly poolName?: string;
+  readonly executionInfo?: { readonly startTime?: string; readonly endTime?: string; readonly terminateReason?: string; readonly schedulingError?: SchedulingError };
+  readonly [more: string]: unknown;
+}
+
+export interface NewTask {
+  readonly name: string;
+  readonly commandLine: string;
+  readonly resourceFiles?: readonly ResourceFile[];
+  readonly environmentSettings?: readonly Setting[];
+  readonly runElevated?: boolean;
+  readonly taskConstraints?: Constraints;
+}
+
+export interface SchedulingError {
+  readonly category: string;
+  readonly code: string;
+  readonly message?: string;
+}
+
+export interface TaskResource {
+  readonly name: string;
+  readonly state: string;
+  readonly commandLine: string;
+  readonly creationTime: string;
+  readonly stateTransitionTime: string;
+  readonly executionInfo?: {
+    readonly startTime?: string;
+    readonly endTime?: string;
+    readonly exitCode?: number;
+    readonly retryCount?: number;
+    readonly requeueCount?: number;
+    readonly schedulingError?: SchedulingError;
+  };
+  readonly tvmInfo?: { readonly tvmName?: string; readonly poolName?: string };
+  readonly [more: string]: unknown;
+}
+
+export interface FileEntry {
+  readonly name: string;
+  readonly isDirectory: boolean;
+  readonly properties?: { readonly contentLength?: string; readonly lastModified?: string };
+}
+
+/** Bytes from `offset`, `length` of them or all to the end. */
+export interface FileRange {
+  readonly offset: number;
+  readonly length?: number;
+}
+
+export interface FileSlice {
+  readonly bytes: Buffer;
+}
+
+/** Tasks of a job by state; `failed` is part of `completed`. */
+export interface Counts {
+  readonly active: number;
+  readonly assigned: number;
+  readonly running: number;
+  readonly completed: number;
+  readonly failed: number;
+  readonly retries: number;
+  readonly requeues: number;
+  readonly cpuMs: number;
+}
+
+export interface WhyAnswer {
+  readonly state: string;
+  readonly reasons: readonly string[];
+}
+
+export interface HistoryCommit {
+  readonly version: number;
+  readonly by: string;
+  readonly events: readonly { readonly type: string; readonly at: string; readonly [field: string]: unknown }[];
+}
+
+export interface UploadAddress {
+  readonly readUrl: string;
+  readonly writeUrl: string;
+}
+
+export interface StoredFile {
+  readonly path: string;
+  readonly length: number;
+  readonly modifiedAt?: string;
+}

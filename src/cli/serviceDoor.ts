@@ -1,0 +1,8 @@
+// The service as the command line starts it: loaded only when asked for, so that other commands stay quick.
+import type { RunningService, StartOptions } from "../service";
+
+/** Throws what src/service throws: a folder in use, a port taken, a folder that cannot be written. */
+export async function startService(options: StartOptions): Promise<RunningService> {
+  const service = require("../service") as typeof import("../service");
+  return service.startService(options);
+}
