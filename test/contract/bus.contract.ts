@@ -73,6 +73,13 @@ export function describeBus(name: string, open: () => Promise<OpenBus>): void {
       expect(again[0]!.messageId).toBe(first!.messageId);
     });
 
+    test("messages that come back in another order are handed out oldest first", async () => {
+      await send(1, 2, 3);
+      const [one, two, three] = await gather(receive, 3);
+      for (const message of [three!, one!, two!]) await bus.abandon(queue, [message], "later");
+      expect(bodiesOf(await gather(receive, 3))).toEqual([1, 2, 3]);
+    });
+
     test("after ten deliveries a message is a dead letter with the last reason, and the queue goes on", async () => {
       await send("bad", "good");
       for (let delivery = 1; delivery <= 10; delivery++) {
@@ -218,6 +225,18 @@ export function describeBus(name: string, open: () => Promise<OpenBus>): void {
       const again = await gather(receive, 2);
       expect(again.map(({ body, deliveryCount }) => [body, deliveryCount])).toEqual([["held", 2], ["waiting", 1]]);
       expect(bodiesOf(await gather(receiveLane, 1))).toEqual(["in lane"]);
+    });
+
+    test("a restart does not begin to count anew: later messages are later, and no id comes twice", async () => {
+      if (opened.reopen === undefined) return;
+      await send("done");
+      const [done] = await gather(receive, 1);
+      await bus.complete(queue, [done!]);
+      bus = await opened.reopen();
+      await send("later");
+      const [later] = await gather(receive, 1);
+      expect(later!.sequence).toBeGreaterThan(done!.sequence);
+      expect(later!.messageId).not.toBe(done!.messageId);
     });
 
     test("a message whose every delivery ends its process becomes a dead letter", async () => {
