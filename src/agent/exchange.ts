@@ -1,0 +1,183 @@
+// When to exchange with the service. Two requests may be under way: one waits for news and carries nothing, so that it never
+// holds anything back; one goes at once and carries what there is to report. Reports go out at once while they are few and
+// are gathered for some milliseconds while they are many. It never looks into requests or answers; tvm.ts does.
+import type { ExchangeAnswer, ExchangeRequest } from "../wire";
+import { exchangeAnswer } from "../wire";
+import type { Service } from "./service";
+
+export interface Outgoing {
+  readonly body: ExchangeRequest;
+  /** What the request carried has arrived for good. */
+  accepted(): void;
+}
+
+export interface ExchangeOptions {
+  readonly service: Service;
+  readonly credential: string;
+  readonly heartbeatMs: number;
+  readonly selfStopMs: number;
+  /** A request of this moment; `carry`: with reports and answers. */
+  build(waitMs: number, carry: boolean): Outgoing;
+  hasPayload(): boolean;
+  /** Free slots and nothing to put there: news are wanted at once. */
+  hungry(): boolean;
+  onAnswer(answer: ExchangeAnswer): void;
+  /** The service does not know this credential (any more): 401, 403 or 410. The loop has stopped. */
+  onRefused(status: number): void;
+  /** No accepted exchange for selfStopMs; told once per silence. */
+  onSilence(): void;
+  readonly log: (message: string) => void;
+}
+
+export interface Exchange {
+  /** There is something to report. */
+  payloadReady(): void;
+  stop(): void;
+}
+
+const WAIT_MS = 20_000;
+const ANSWER_MS = 10_000;
+const GATHER_MS = 8;
+/** More reports than this within GATHER_MS count as many. */
+const FEW = 6;
+const QUIET_MS = 20;
+const BACKOFF_FIRST_MS = 50;
+const BACKOFF_MAX_MS = 2_000;
+
+export function startExchange(options: ExchangeOptions): Exchange {
+  const waitMs = Math.min(WAIT_MS, Math.floor(options.heartbeatMs / 2));
+  const abort = new AbortController();
+  const rate = reportRate();
+  let stopped = false;
+  let carrying = false;
+  let waiting = false;
+  let failures = 0;
+  let lastCarriedAt = -Infinity;
+  let lastAcceptedAt = performance.now();
+  let silent = false;
+  let timer: NodeJS.Timeout | undefined;
+  let timerAt = Infinity;
+
+  /** Looks again then; the nearest time wins. */
+  const wakeIn = (delayMs: number): void => {
+    const at = performance.now() + delayMs;
+    if (stopped || at >= timerAt) return;
+    clearTimeout(timer);
+    timerAt = at;
+    timer = setTimeout(() => {
+      timerAt = Infinity;
+      look();
+    }, delayMs);
+  };
+
+  let retryAt = 0;
+  const look = (): void => {
+    if (stopped) return;
+    const now = performance.now();
+    if (now < retryAt) return wakeIn(retryAt - now);
+    if (options.hasPayload() && !carrying) {
+      const gather = rate.many(now) ? lastCarriedAt + GATHER_MS - now : 0;
+      if (gather > 0.5) wakeIn(Math.ceil(gather));
+      else void carry();
+    }
+    if (waiting) return;
+    const quietFor = now - lastCarriedAt;
+    if (carrying || (quietFor < QUIET_MS && !options.hungry())) return wakeIn(QUIET_MS);
+    void wait();
+  };
+
+  const carry = async (): Promise<void> => {
+    carrying = true;
+    lastCarriedAt = performance.now();
+    await once(0, true);
+    carrying = false;
+    look();
+  };
+  const wait = async (): Promise<void> => {
+    waiting = true;
+    // After a failure the first request asks for an answer at once: it finds out whether the service is back.
+    await once(failures > 0 ? 0 : waitMs, false);
+    waiting = false;
+    look();
+  };
+
+  const once = async (wait: number, carry: boolean): Promise<void> => {
+    const sentAt = performance.now();
+    const outgoing = options.build(wait, carry);
+    try {
+      const answer = await options.service.post("/agent/exchange", outgoing.body, { authorization: `TVM ${options.credential}`, timeoutMs: wait + ANSWER_MS, signal: abort.signal });
+      if (stopped) return;
+      if (answer.status === 401 || answer.status === 403 || answer.status === 410) return refused(answer.status);
+      if (answer.status < 200 || answer.status > 299) throw new Error(`status ${answer.status}`);
+      const news = exchangeAnswer.parse(answer.body);
+      failures = 0;
+      lastAcceptedAt = Math.max(lastAcceptedAt, sentAt);
+      silent = false;
+      outgoing.accepted();
+      options.onAnswer(news);
+    } catch (error) {
+      if (!stopped) failed(error as Error);
+    }
+  };
+
+  const failed = (error: Error): void => {
+    if (failures++ === 0) options.log(`the service cannot be reached: ${error.message}`);
+    const cap = Math.min(BACKOFF_MAX_MS, options.heartbeatMs / 3);
+    const backoff = Math.min(cap, BACKOFF_FIRST_MS * 2 ** Math.min(failures, 10));
+    retryAt = performance.now() + backoff * (0.5 + Math.random() / 2);
+  };
+  const refused = (status: number): void => {
+    stop();
+    options.onRefused(status);
+  };
+  const watch = setInterval(() => {
+    if (silent || performance.now() - lastAcceptedAt < options.selfStopMs) return;
+    silent = true;
+    options.onSilence();
+  }, Math.max(20, Math.min(1_000, options.selfStopMs / 10)));
+  const stop = (): void => {
+    stopped = true;
+    clearTimeout(timer);
+    clearInterval(watch);
+    abort.abort();
+  };
+
+  setImmediate(look);
+  let planned = false;
+  return {
+    payloadReady() {
+      rate.count(performance.now());
+      if (planned) return;
+      planned = true;
+      // What is reported in one turn goes out in one request.
+      setImmediate(() => {
+        planned = false;
+        look();
+      });
+    },
+    stop,
+  };
+}
+
+/** Whether reports come fast at present: two windows of GATHER_MS, the running one and the one before. */
+function reportRate(): { count(now: number): void; many(now: number): boolean } {
+  let start = -Infinity;
+  let current = 0;
+  let before = 0;
+  const roll = (now: number): void => {
+    if (now - start < GATHER_MS) return;
+    before = now - start < 2 * GATHER_MS ? current : 0;
+    current = 0;
+    start = now;
+  };
+  return {
+    count(now) {
+      roll(now);
+      current++;
+    },
+    many(now) {
+      roll(now);
+      return Math.max(current, before) > FEW;
+    },
+  };
+}
