@@ -98,7 +98,7 @@ interface ApiAnswer {
   readonly headers?: http.OutgoingHttpHeaders;
 }
 
-type Answerer = (request: ApiRequest) => ApiAnswer;
+type Answerer = (request: ApiRequest) => Promise<ApiAnswer>;
 
 async function respond(request: http.IncomingMessage, response: http.ServerResponse, url: URL, path: string, answer: Answerer): Promise<void> {
   const body = await readBody(request, bodyBytesMax);
@@ -106,7 +106,7 @@ async function respond(request: http.IncomingMessage, response: http.ServerRespo
   let result: ApiAnswer;
   try {
     const segments = path.split("/").filter(Boolean).map(decodeURIComponent);
-    result = answer({ method: request.method ?? "GET", url, segments, headers: request.headers, body: body.toString("utf8") });
+    result = await answer({ method: request.method ?? "GET", url, segments, headers: request.headers, body: body.toString("utf8") });
   } catch (error) {
     result = refusal(error);
   }
@@ -138,7 +138,7 @@ const unsupported = (what: string): ApiAnswer => ({ status: 501, body: { Message
 type Links = (origin: string, id: string) => Record<string, string>;
 
 function answerer(hub: TaskHub, links: Links): Answerer {
-  return (request) => {
+  return async (request) => {
     const [area, id, operation, name] = request.segments;
     if (area === "orchestrators" && request.method === "POST" && id !== undefined && request.segments.length <= 3) return start(hub, links, request, id, operation);
     if (area === "entities") return unsupported("entities");
@@ -150,24 +150,24 @@ function answerer(hub: TaskHub, links: Links): Answerer {
   };
 }
 
-function start(hub: TaskHub, links: Links, request: ApiRequest, name: string, id: string | undefined): ApiAnswer {
+async function start(hub: TaskHub, links: Links, request: ApiRequest, name: string, id: string | undefined): Promise<ApiAnswer> {
   const input = request.body === "" ? "null" : request.body;
   if (!isJson(input)) return badRequest("Invalid JSON content");
-  const started = links(request.url.origin, hub.startNew(name, id, input));
+  const started = links(request.url.origin, await hub.startNew(name, id, input));
   return { status: 202, body: started, headers: { location: started["statusQueryGetUri"], "retry-after": "10" } };
 }
 
-function operate(hub: TaskHub, request: ApiRequest, id: string, operation: string, name: string | undefined): ApiAnswer {
+async function operate(hub: TaskHub, request: ApiRequest, id: string, operation: string, name: string | undefined): Promise<ApiAnswer> {
   switch (operation) {
     case "raiseEvent":
       if (name === undefined) return notFound;
       if (!hub.instance(id)) return notFound;
       if (!/^application\/json/i.test(request.headers["content-type"] ?? "")) return badRequest("Only application/json request content is supported");
       if (!isJson(request.body)) return badRequest("Invalid JSON content");
-      hub.raiseEvent(id, name, request.body);
+      await hub.raiseEvent(id, name, request.body);
       return { status: 202 };
     case "terminate":
-      hub.terminate(id, request.url.searchParams.get("reason") ?? "");
+      await hub.terminate(id, request.url.searchParams.get("reason") ?? "");
       return { status: 202 };
     case "suspend":
     case "resume":
@@ -200,19 +200,20 @@ function list(hub: TaskHub, request: ApiRequest): ApiAnswer {
   return { status: 200, body: instances.map((instance) => describe(instance, showInput)), headers };
 }
 
-function purge(hub: TaskHub, id: string): ApiAnswer {
+async function purge(hub: TaskHub, id: string): Promise<ApiAnswer> {
   if (!hub.instance(id)) return notFound;
-  return { status: 200, body: { instancesDeleted: hub.purge(id) ? 1 : 0 } };
+  return { status: 200, body: { instancesDeleted: (await hub.purge(id)) ? 1 : 0 } };
 }
 
-function purgeMany(hub: TaskHub, request: ApiRequest): ApiAnswer {
+async function purgeMany(hub: TaskHub, request: ApiRequest): Promise<ApiAnswer> {
   const filter = filterOf(request.url.searchParams);
   if (filter.createdFrom === undefined) return { status: 400, body: "Please provide value for 'createdTimeFrom' parameter." };
   let deleted = 0;
   let after: string | undefined;
   for (;;) {
     const page = hub.list({ ...filter, after, limit: pageSizeMax });
-    for (const instance of page) if (hub.purge(instance.id)) deleted++;
+    const purged = await Promise.all(page.map((instance) => hub.purge(instance.id)));
+    deleted += purged.filter(Boolean).length;
     after = page.at(-1)?.id;
     if (page.length < pageSizeMax) break;
   }

@@ -9,7 +9,7 @@ import { systemClock } from "./clock";
 import type { HostClock } from "./clock";
 import { createDurableApi } from "./durableHttp";
 import { createFeedPump } from "./feedPump";
-import { registry } from "./functionsCore";
+import { byReference, registry } from "./functionsCore";
 import type { LogSink } from "./functionsCore";
 import { createAdminDoor } from "./admin";
 import { readHostSettings } from "./hostJson";
@@ -53,6 +53,8 @@ export interface HostOptions {
   readonly limits?: Partial<HttpLimits>;
   /** How long a stop waits for what runs; milliseconds. */
   readonly drainMs?: number;
+  /** Called with the host's address once it listens, before anything runs. */
+  readonly onListening?: (url: string) => void;
   /** Called when a stop begins, for handlers that wait for something. */
   readonly onStopping?: () => void;
   /** False: timer functions are not fired. */
@@ -107,10 +109,12 @@ async function run(options: HostOptions, settings: HostSettings, store: HostStor
   const port = await front.listen(options.port, bind);
   const ownHost = isWildcard(bind) ? "127.0.0.1" : hostOf(bind);
   const origin = `http://${ownHost === "127.0.0.1" ? "localhost" : ownHost}:${port}`;
-  const binding = { string: durable.clientBinding(origin, `http://${ownHost}:${port}`) };
+  const binding = byReference(JSON.parse(durable.clientBinding(origin, `http://${ownHost}:${port}`)));
   inputs.set("durableclient", () => binding).set("orchestrationclient", () => binding);
   // Without it the SDK points the links that it hands out to another port.
   process.env["WEBSITE_HOSTNAME"] = `localhost:${port}`;
+  const url = `http://${ownHost}:${port}`;
+  options.onListening?.(url);
   taskHub.start();
   for (const pump of pumps) pump.start();
 
@@ -119,7 +123,7 @@ async function run(options: HostOptions, settings: HostSettings, store: HostStor
     state.stopping = true;
     return (stopped ??= shutDown({ options, front, pumps, taskHub, invoker, store, clock }));
   };
-  return { url: `http://${ownHost}:${port}`, port, taskHub, keys, stop };
+  return { url, port, taskHub, keys, stop };
 }
 
 function createPumps(options: HostOptions, settings: HostSettings, invoker: Invoker, clock: HostClock, store: HostStore): Pump[] {

@@ -21,7 +21,7 @@ export interface OrchestratorState {
 const outOfProcessMark = "$OutOfProcData$:";
 
 /**
- * Runs the function over past events (JSON texts) and this turn's new ones. `input` is JSON. A function that throws
+ * Runs the function over past turns (JSON texts of events) and this turn's new ones. `input` is JSON. A function that throws
  * without a state has failed with no actions.
  */
 export async function runOrchestrator(invoker: Invoker, fn: RegisteredFunction, instance: { id: string; input: string }, past: readonly string[], fresh: readonly HistoryEvent[]): Promise<OrchestratorState> {

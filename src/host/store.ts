@@ -14,8 +14,11 @@ export interface HostStore {
   run(sql: string, ...values: SqlValue[]): number;
   get<T>(sql: string, ...values: SqlValue[]): T | undefined;
   all<T>(sql: string, ...values: SqlValue[]): T[];
-  /** All of the statements inside, or none. */
-  transaction<T>(work: () => T): T;
+  /**
+   * All of the statements inside, or none; in one transaction with whatever else comes in the same turn of the event loop,
+   * because a commit costs more than what it keeps. Resolves when it is kept.
+   */
+  together<T>(work: () => T): Promise<T>;
   /** Small values by key. */
   read(key: string): string | undefined;
   write(key: string, value: string): void;
@@ -35,6 +38,7 @@ export function openStore(dataDir: string | undefined, synchronous: "NORMAL" | "
   const database = new DatabaseSync(file, { timeout: lockTimeoutMs });
   try {
     database.exec(`PRAGMA locking_mode=EXCLUSIVE; PRAGMA journal_mode=WAL; PRAGMA synchronous=${synchronous};
+      PRAGMA wal_autocheckpoint=4000; PRAGMA cache_size=-32000;
       BEGIN EXCLUSIVE; CREATE TABLE IF NOT EXISTS kv(k TEXT PRIMARY KEY, v TEXT NOT NULL) WITHOUT ROWID; COMMIT;`);
     if (dataDir !== undefined) fs.chmodSync(file, 0o600);
   } catch (error) {
@@ -64,17 +68,7 @@ function overDatabase(database: DatabaseSync): HostStore {
     run: (sql, ...values) => Number(prepare(sql).run(...values).changes),
     get: <T>(sql: string, ...values: SqlValue[]) => prepare(sql).get(...values) as T | undefined,
     all: <T>(sql: string, ...values: SqlValue[]) => prepare(sql).all(...values) as T[],
-    transaction(work) {
-      database.exec("BEGIN IMMEDIATE");
-      try {
-        const result = work();
-        database.exec("COMMIT");
-        return result;
-      } catch (error) {
-        database.exec("ROLLBACK");
-        throw error;
-      }
-    },
+    together: (work) => gather.add(work),
     read: (key) => store.get<{ v: string }>("SELECT v FROM kv WHERE k=?", key)?.v,
     write: (key, value) => {
       store.run("INSERT INTO kv(k,v) VALUES(?,?) ON CONFLICT(k) DO UPDATE SET v=excluded.v", key, value);
@@ -86,7 +80,68 @@ function overDatabase(database: DatabaseSync): HostStore {
       store.write(key, made);
       return made;
     },
-    close: () => database.close(),
+    close() {
+      gather.flush();
+      database.close();
+    },
   };
+  const gather = gatherer((sql) => void prepare(sql).run());
   return store;
+}
+
+interface Gathered {
+  readonly work: () => unknown;
+  readonly resolve: (value: never) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+function gatherer(execute: (sql: string) => void): { add<T>(work: () => T): Promise<T>; flush(): void } {
+  let waiting: Gathered[] = [];
+
+  function flush(): void {
+    const batch = waiting;
+    waiting = [];
+    if (batch.length === 0) return;
+    const kept: (() => void)[] = [];
+    try {
+      execute("BEGIN IMMEDIATE");
+      for (const each of batch) runOne(each, kept);
+      execute("COMMIT");
+    } catch (error) {
+      for (const each of batch) each.reject(error);
+      undo();
+      return;
+    }
+    for (const resolve of kept) resolve();
+  }
+
+  function undo(): void {
+    try {
+      execute("ROLLBACK");
+    } catch {
+      // it never began, or the failure has undone it already
+    }
+  }
+
+  /** One that throws undoes itself and nothing else. */
+  function runOne({ work, resolve, reject }: Gathered, kept: (() => void)[]): void {
+    execute("SAVEPOINT one");
+    try {
+      const value = work();
+      kept.push(() => resolve(value as never));
+    } catch (error) {
+      execute("ROLLBACK TO one");
+      reject(error);
+    }
+    execute("RELEASE one");
+  }
+
+  return {
+    add: (work) =>
+      new Promise((resolve, reject) => {
+        if (waiting.length === 0) setImmediate(flush);
+        waiting.push({ work, resolve, reject });
+      }),
+    flush,
+  };
 }

@@ -20,6 +20,10 @@ export interface Instance {
   readonly updated: number;
 }
 
+/** When a message that is not a timer is visible: always. Below it: before all others. */
+export const atOnce = 0;
+export const beforeAll = -1;
+
 /** A message to an instance; a timer is one that becomes visible when it is due. */
 export interface InboxRow {
   readonly seq: number;
@@ -51,21 +55,22 @@ export interface InstanceFilter {
 const schema = `
   CREATE TABLE IF NOT EXISTS instances(id TEXT PRIMARY KEY, exec TEXT NOT NULL, name TEXT NOT NULL, status TEXT NOT NULL, input TEXT NOT NULL,
     output TEXT, custom TEXT, created INTEGER NOT NULL, updated INTEGER NOT NULL) WITHOUT ROWID;
-  CREATE INDEX IF NOT EXISTS instances_by_status ON instances(status, created);
-  CREATE TABLE IF NOT EXISTS history(id TEXT NOT NULL, n INTEGER NOT NULL, ev TEXT NOT NULL, PRIMARY KEY(id, n)) WITHOUT ROWID;
-  CREATE TABLE IF NOT EXISTS inbox(seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL, exec TEXT, visible INTEGER NOT NULL, ev TEXT NOT NULL, dedup TEXT UNIQUE);
+  CREATE TABLE IF NOT EXISTS history(id TEXT NOT NULL, turn INTEGER NOT NULL, events TEXT NOT NULL, PRIMARY KEY(id, turn)) WITHOUT ROWID;
+  CREATE TABLE IF NOT EXISTS inbox(seq INTEGER PRIMARY KEY, id TEXT NOT NULL, exec TEXT, visible INTEGER NOT NULL, timer INTEGER, ev TEXT NOT NULL);
   CREATE INDEX IF NOT EXISTS inbox_by_instance ON inbox(id, visible, seq);
-  CREATE INDEX IF NOT EXISTS inbox_by_time ON inbox(visible, id);
-  CREATE TABLE IF NOT EXISTS work(seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL, exec TEXT NOT NULL, task INTEGER NOT NULL, name TEXT NOT NULL, input TEXT);
+  CREATE INDEX IF NOT EXISTS inbox_by_time ON inbox(visible, id) WHERE visible > 0;
+  CREATE TABLE IF NOT EXISTS work(seq INTEGER PRIMARY KEY, id TEXT NOT NULL, exec TEXT NOT NULL, task INTEGER NOT NULL, name TEXT NOT NULL, input TEXT);
   CREATE INDEX IF NOT EXISTS work_by_instance ON work(id);`;
 
 const emptyTables = ["history", "inbox", "work"] as const;
 
-/** Statements over one store. None begins a transaction: callers do. */
+/** Statements over one store. None begins a transaction: callers do, with `together`. */
 export function openTaskHubStore(store: HostStore) {
   for (const statement of schema.split(";")) if (statement.trim() !== "") store.run(statement);
+  // Never handed out again, even when the newest rows are gone: the dispatcher remembers the last one that it saw.
+  let lastWork = store.get<{ last: number | null }>("SELECT max(seq) AS last FROM work")?.last ?? 0;
   return {
-    transaction: <T>(work: () => T): T => store.transaction(work),
+    together: <T>(work: () => T): Promise<T> => store.together(work),
 
     instance: (id: string): Instance | undefined => store.get<Instance>("SELECT * FROM instances WHERE id=?", id),
 
@@ -105,35 +110,41 @@ export function openTaskHubStore(store: HostStore) {
       return store.all<Instance>(`SELECT * FROM instances WHERE ${where} ORDER BY id LIMIT ?`, ...values, filter.limit);
     },
 
-    /** The events as JSON texts, oldest first. */
-    history: (id: string): string[] => store.all<{ ev: string }>("SELECT ev FROM history WHERE id=? ORDER BY n", id).map((row) => row.ev),
+    /** The events of each turn, oldest first: JSON texts with commas between. */
+    history: (id: string): string[] => store.all<{ events: string }>("SELECT events FROM history WHERE id=? ORDER BY turn", id).map((row) => row.events),
 
-    appendHistory(id: string, from: number, events: readonly HistoryEvent[]): void {
-      events.forEach((event, index) => store.run("INSERT INTO history(id,n,ev) VALUES(?,?,?)", id, from + index, JSON.stringify(event)));
+    appendTurn(id: string, turn: number, events: readonly HistoryEvent[]): void {
+      store.run("INSERT INTO history(id,turn,events) VALUES(?,?,?)", id, turn, events.map((event) => JSON.stringify(event)).join(","));
     },
 
-    /** Puts a message once: a second one with the same `dedup` is dropped. */
-    post(id: string, exec: string | null, visible: number, event: HistoryEvent, dedup: string | null): void {
-      store.run("INSERT OR IGNORE INTO inbox(id,exec,visible,ev,dedup) VALUES(?,?,?,?,?)", id, exec, visible, JSON.stringify(event), dedup);
+    /** Puts a message; one with a `timer` number can be taken back. */
+    post(id: string, exec: string | null, visible: number, event: HistoryEvent, timer: number | null): void {
+      store.run("INSERT INTO inbox(id,exec,visible,timer,ev) VALUES(?,?,?,?,?)", id, exec, visible, timer, JSON.stringify(event));
     },
 
-    unpost(dedup: string): void {
-      store.run("DELETE FROM inbox WHERE dedup=?", dedup);
+    takeBackTimer(id: string, exec: string, timer: number): void {
+      store.run("DELETE FROM inbox WHERE id=? AND exec=? AND timer=?", id, exec, timer);
     },
 
     inbox: (id: string, now: number, limit: number): InboxRow[] => store.all<InboxRow>("SELECT seq, exec, ev FROM inbox WHERE id=? AND visible<=? ORDER BY visible, seq LIMIT ?", id, now, limit),
+
+    /** True when an event of this name waits to be read. */
+    hasEvent: (id: string, name: string): boolean => store.get("SELECT 1 FROM inbox WHERE id=? AND visible<=0 AND json_extract(ev, '$.Name')=? AND exec IS NULL", id, name) !== undefined,
 
     consume(seqs: readonly number[]): void {
       for (const seq of seqs) store.run("DELETE FROM inbox WHERE seq=?", seq);
     },
 
-    /** Instances with messages that became visible in (after, until]. */
-    instancesDue: (after: number, until: number): string[] => store.all<{ id: string }>("SELECT DISTINCT id FROM inbox WHERE visible>? AND visible<=?", after, until).map((row) => row.id),
+    /** Instances with messages that are visible at once. */
+    instancesWaiting: (): string[] => store.all<{ id: string }>("SELECT DISTINCT id FROM inbox WHERE visible <= 0").map((row) => row.id),
 
-    nextDue: (after: number): number | undefined => store.get<{ at: number | null }>("SELECT min(visible) AS at FROM inbox WHERE visible>?", after)?.at ?? undefined,
+    /** Instances with timers that fell due in (after, until]. */
+    instancesDue: (after: number, until: number): string[] => store.all<{ id: string }>("SELECT DISTINCT id FROM inbox WHERE visible > 0 AND visible > ? AND visible <= ?", after, until).map((row) => row.id),
+
+    nextDue: (after: number): number | undefined => store.get<{ at: number | null }>("SELECT min(visible) AS at FROM inbox WHERE visible > 0 AND visible > ?", after)?.at ?? undefined,
 
     addWork(work: Omit<WorkRow, "seq">): void {
-      store.run("INSERT INTO work(id,exec,task,name,input) VALUES(?,?,?,?,?)", work.id, work.exec, work.task, work.name, work.input);
+      store.run("INSERT INTO work(seq,id,exec,task,name,input) VALUES(?,?,?,?,?,?)", ++lastWork, work.id, work.exec, work.task, work.name, work.input);
     },
 
     workAfter: (seq: number, limit: number): WorkRow[] => store.all<WorkRow>("SELECT * FROM work WHERE seq>? ORDER BY seq LIMIT ?", seq, limit),

@@ -88,6 +88,12 @@ function register(): void {
     context.df.continueAsNew({ got: [...got, next] });
     return undefined;
   });
+  orchestration("looks", function* (context) {
+    const { looked } = context.df.getInput() as { looked: number };
+    yield context.df.waitForExternalEvent("nudge");
+    context.df.continueAsNew({ looked: looked + 1 });
+    return undefined;
+  });
   orchestration("waits", function* (context) {
     context.df.setCustomStatus({ waiting: true });
     return [yield context.df.waitForExternalEvent("first"), yield context.df.waitForExternalEvent("second")];
@@ -213,7 +219,7 @@ test("continue-as-new: thirty generations, and the history of one", async () => 
 test("events that arrive one by one reach one generation each", async () => {
   const id = await startNew("collect", { got: [] });
   for (const item of [1, 2, 3]) {
-    host.taskHub.raiseEvent(id, "item", String(item));
+    await host.taskHub.raiseEvent(id, "item", String(item));
     await until(() => instance(id)?.input === JSON.stringify({ got: Array.from({ length: item }, (_, index) => index + 1) }));
   }
   await client("raiseEvent", id, "item", 0);
@@ -234,6 +240,19 @@ test("an activity that takes longer than functionTimeout has failed", async () =
 
 test("what this host leaves out fails by name", async () => {
   expect(await output(await startNew("parent"))).toBe("The local host does not support sub-orchestrations.");
+});
+
+test("a nudge starts what does not run, and wakes what does; many at once wake it once", async () => {
+  const looked = () => (JSON.parse(instance("looker")?.input ?? "null") as { looked: number } | null)?.looked;
+  const nudge = () => host.taskHub.nudge("looks", "looker", '{"looked":0}', "nudge");
+  await nudge();
+  await until(() => instance("looker")?.status === "Running");
+  expect(looked()).toBe(0);
+  await Promise.all(Array.from({ length: 100 }, nudge));
+  await until(() => looked() === 1);
+  await nudge();
+  await until(() => looked() === 2);
+  await expect(host.taskHub.nudge("nobody", "looker", "{}", "nudge")).rejects.toMatchObject({ status: 400 });
 });
 
 describe("the client", () => {
@@ -271,7 +290,7 @@ describe("the client", () => {
   });
 
   test("lists by status, and page by page", async () => {
-    for (let n = 0; n < 120; n++) host.taskHub.startNew("waits", `page-${String(n).padStart(3, "0")}`, "{}");
+    for (let n = 0; n < 120; n++) await host.taskHub.startNew("waits", `page-${String(n).padStart(3, "0")}`, "{}");
     await until(() => instance("page-119")?.status === "Running");
     const all = (await client("getStatusAll")).result as { instanceId: string }[];
     expect(all.filter((each) => each.instanceId.startsWith("page-"))).toHaveLength(120);

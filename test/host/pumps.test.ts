@@ -50,7 +50,7 @@ async function one(value: unknown, context: InvocationContext): Promise<void> {
 }
 
 async function lane(value: unknown, context: InvocationContext): Promise<void> {
-  const name = (context.triggerMetadata?.["sessionIdArray"] as string[])[0] as string;
+  const name = String((context.triggerMetadata?.["sessionIdArray"] as string[] | undefined)?.[0]);
   running.laneNow.set(name, (running.laneNow.get(name) ?? 0) + 1);
   running.laneMost = Math.max(running.laneMost, running.laneNow.get(name) ?? 0);
   running.lanesMost = Math.max(running.lanesMost, [...running.laneNow.values()].filter((count) => count > 0).length);
