@@ -3,7 +3,7 @@
 // address may read or write one file for a while; the host that serves those addresses asks `parseSigned` about each.
 
 import { timingSafeEqual } from "node:crypto";
-import { constants, type BigIntStats, type Dirent } from "node:fs";
+import { constants, mkdirSync, realpathSync, rmSync, type BigIntStats, type Dirent } from "node:fs";
 import { mkdir, open, readdir, realpath, rename, rm, rmdir, stat, writeFile, type FileHandle } from "node:fs/promises";
 import path from "node:path";
 import type { ByteRange, Clock, Files, FileStat, Sealer } from "../ports";
@@ -40,19 +40,16 @@ const openTriesMax = 100;
 const incoming = ".incoming";
 const types = ".types";
 
-/** Content types other than a name's own are kept in small files of the same name below `.types`. */
+/**
+ * Opening removes what a killed process left half-written: only the owner of the data folder may, so open the database first.
+ * Content types other than a name's own are kept in small files of the same name below `.types`.
+ */
 export function folderFiles(options: FolderFilesOptions): Files & SignedFiles {
-  const root = path.resolve(options.root);
-  const opened = prepare(root);
-  opened.catch(() => undefined); // Each call reports it; without one it is nobody's error.
+  const root = prepare(path.resolve(options.root));
   let temporaries = 0;
 
-  async function openRegular(name: string): Promise<OpenFile | undefined> {
-    return openInside(await opened, name);
-  }
-
   async function statOf(name: string, stats: BigIntStats): Promise<FileStat> {
-    const kept = await openRegular(`${types}/${name}`);
+    const kept = await openInside(root, `${types}/${name}`);
     const contentType = kept === undefined ? typeByName(name) : await textOf(kept.handle);
     const modifiedAt = instant(stats.mtimeMs);
     // Some file systems do not know when a file was made.
@@ -60,35 +57,36 @@ export function folderFiles(options: FolderFilesOptions): Files & SignedFiles {
     return { path: name, length: Number(stats.size), createdAt, modifiedAt, contentType };
   }
 
+  async function statByName(name: string): Promise<FileStat | undefined> {
+    if (pathProblem(name) !== undefined) return undefined;
+    const file = await openInside(root, name);
+    if (file === undefined) return undefined;
+    await file.handle.close();
+    return statOf(name, file.stats);
+  }
+
   return {
     async put(name, content, contentType) {
       const problem = pathProblem(name);
       if (problem !== undefined) throw new Error(`A file cannot have this path: ${problem}.`);
-      const inside = await opened;
-      const temporary = path.join(inside, incoming, `${process.pid}-${++temporaries}`);
+      const temporary = path.join(root, incoming, `${process.pid}-${++temporaries}`);
       try {
         await writeSynced(temporary, content);
-        await keepType(inside, `${temporary}-type`, name, contentType);
-        await moveInto(inside, temporary, name);
+        await keepType(root, `${temporary}-type`, name, contentType);
+        await moveInto(root, temporary, name);
       } finally {
         await rm(temporary, { force: true });
       }
-      const put = await this.stat(name);
+      const put = await statByName(name);
       if (put === undefined) throw new Error("The file was removed while it was put.");
       return put;
     },
 
-    async stat(name) {
-      if (pathProblem(name) !== undefined) return undefined;
-      const file = await openRegular(name);
-      if (file === undefined) return undefined;
-      await file.handle.close();
-      return statOf(name, file.stats);
-    },
+    stat: statByName,
 
     async read(name, range) {
       if (pathProblem(name) !== undefined) return undefined;
-      const file = await openRegular(name);
+      const file = await openInside(root, name);
       if (file === undefined) return undefined;
       try {
         return { stat: await statOf(name, file.stats), content: await contentIn(file.handle, Number(file.stats.size), range) };
@@ -100,9 +98,9 @@ export function folderFiles(options: FolderFilesOptions): Files & SignedFiles {
 
     async list(prefix, after, limit = listMax) {
       const found: FileStat[] = [];
-      for await (const name of walk(await opened, prefix, after ?? "")) {
+      for await (const name of walk(root, prefix, after ?? "")) {
         if (found.length >= Math.min(limit, listMax)) break;
-        const one = await this.stat(name);
+        const one = await statByName(name);
         if (one !== undefined) found.push(one);
       }
       return found;
@@ -110,13 +108,12 @@ export function folderFiles(options: FolderFilesOptions): Files & SignedFiles {
 
     async remove(name) {
       if (pathProblem(name) !== undefined) return;
-      const file = await openRegular(name);
+      const file = await openInside(root, name);
       if (file === undefined) return;
       await file.handle.close();
-      const inside = await opened;
-      await rm(path.join(inside, name), { force: true });
-      await rm(path.join(inside, types, name), { force: true });
-      await removeEmptyFolders(inside, name);
+      await rm(path.join(root, name), { force: true });
+      await rm(path.join(root, types, name), { force: true });
+      await removeEmptyFolders(root, name);
     },
 
     async signedUrl(name, access, expiresAt) {
@@ -133,11 +130,11 @@ export function folderFiles(options: FolderFilesOptions): Files & SignedFiles {
 }
 
 /** What a killed process left half-written goes; the root is compared by its real path from here on. */
-async function prepare(root: string): Promise<string> {
-  await mkdir(root, { recursive: true, mode: 0o700 });
-  await rm(path.join(root, incoming), { recursive: true, force: true });
-  await mkdir(path.join(root, incoming), { mode: 0o700 });
-  return realpath(root);
+function prepare(root: string): string {
+  mkdirSync(root, { recursive: true, mode: 0o700 });
+  rmSync(path.join(root, incoming), { recursive: true, force: true });
+  mkdirSync(path.join(root, incoming), { mode: 0o700 });
+  return realpathSync(root);
 }
 
 /** Opens a regular file without following links: checks the handle against what the name leads to, not the name alone. */
