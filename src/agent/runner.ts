@@ -178,11 +178,11 @@ export async function openRunner(open: (handlers: HelperHandlers) => Promise<Hel
     reopen(slot);
   };
 
-  const reopen = (slot: HelperSlot): void => {
+  const reopen = (slot: HelperSlot, told = false): void => {
     if (closed) return;
     openSlot(slot).catch((error: Error) => {
-      log(`a start helper does not start: ${error.message}`);
-      setTimeout(() => reopen(slot), REOPEN_MS);
+      if (!told) log(`a start helper does not start: ${error.message}`);
+      setTimeout(() => reopen(slot, true), REOPEN_MS);
     });
   };
 

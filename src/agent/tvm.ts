@@ -36,7 +36,7 @@ export interface Tvm {
   look(): void;
 }
 
-/** leave: files go. refused: files go unless another boot follows soon. followed, shutdown: files stay. */
+/** leave: files go. refused: files go unless another boot follows soon, or it never joined. followed, shutdown: files stay. */
 type Farewell = "leave" | "refused" | "followed" | "shutdown";
 
 const LOOK_MS = 1_000;
@@ -79,7 +79,7 @@ async function liveIn(spec: TvmSpec, shared: TvmShared, claim: Claim, asked: Pro
   await session?.close();
   if (why !== "shutdown") shared.log(`TVM ${spec.name} ends here (${why})`);
   shared.runner.killTvm(spec.root, spec.uid);
-  if (why === "leave" || (why === "refused" && (await nobodyFollows(claim)))) {
+  if (why === "leave" || (why === "refused" && session && (await nobodyFollows(claim)))) {
     await fs.promises.rm(spec.root, { recursive: true, force: true });
   }
   await fs.promises.rm(cacheFolder(spec), { recursive: true, force: true });

@@ -1,0 +1,482 @@
+// Machines of the embedded default: TVMs are hosted by node agent processes on this machine, several in one process. The
+// processes live on when the service is killed: small files beside the data say which process hosts which TVMs, so that a
+// restarted service finds them and starts none twice. It never talks to an agent (agents talk to the service); it starts
+// them, watches that they live, and says which TVMs went down with one.
+import { spawn } from "node:child_process";
+import { createHash, randomBytes } from "node:crypto";
+import fs from "node:fs";
+import path from "node:path";
+import type { Clock, Log, MachineOrder, Machines, MachineStatus } from "../ports";
+import { systemClock } from "./system";
+
+export interface ProcessMachinesOptions {
+  readonly dataDir: string;
+  /** The file that tells agents where the service is. */
+  readonly endpointFile: string;
+  readonly log: Log;
+  /** Called once for each TVM whose process is gone without having been asked to go. */
+  readonly onMachineLost: (lost: { readonly account: string; readonly pool: string; readonly tvm: string; readonly boot: number }) => unknown;
+  /** Hosts that resource files may come from besides public https addresses and this machine. */
+  readonly allowedHosts?: readonly string[];
+  /** The agent's program; absent: the one of this release. */
+  readonly agentMain?: string;
+  readonly clock?: Clock;
+  /** When the service is root, each TVM's tasks get a user of their own: this number and those after it. */
+  readonly firstUserId?: number;
+  /** Further members of the agents' specification, for tests. */
+  readonly agentSpec?: Readonly<Record<string, unknown>>;
+}
+
+export interface ProcessMachines extends Machines {
+  /** Ends all agents and what they run. The next start reports their TVMs as lost, so that they are started again. */
+  stopAll(): Promise<void>;
+  /** Stops watching and leaves the agents alone: they go on. */
+  detach(): void;
+}
+
+const TVMS_PER_PROCESS = 50;
+const FIRST_USER_ID = 64_000;
+const USERS_MAX = 60_000;
+const WATCH_MS = 1_000;
+const STARTUP_MS = 10_000;
+const STOP_MS = 8_000;
+const REMOVE_MS = 10_000;
+const LOOK_MS = 25;
+
+interface HostedTvm {
+  readonly account: string;
+  readonly pool: string;
+  readonly tvm: string;
+  readonly boot: number;
+  readonly root: string;
+  readonly address: string;
+  readonly uid?: number;
+}
+
+/** One file in DATA/machines: an agent process and its TVMs. */
+interface GroupRecord {
+  readonly id: string;
+  readonly pid: number;
+  /** With the pid this names the process for ever (Linux). */
+  readonly startTicks: number;
+  readonly startedAt: string;
+  readonly tvms: readonly HostedTvm[];
+}
+
+interface Group extends GroupRecord {
+  /** Ours to watch by looking; children of this process tell by themselves. */
+  readonly adopted: boolean;
+}
+
+export function processMachines(options: ProcessMachinesOptions): ProcessMachines {
+  const clock = options.clock ?? systemClock;
+  const folder = path.join(options.dataDir, "machines");
+  fs.mkdirSync(options.dataDir, { recursive: true });
+  fs.mkdirSync(folder, { recursive: true, mode: 0o700 });
+  const isRoot = process.getuid?.() === 0;
+  const place = placeOfRoots(options.dataDir, isRoot, options.log);
+  const groups = new Map<string, Group>();
+  let detached = false;
+  let turn: Promise<unknown> = Promise.resolve();
+  /** Changes happen one after the other. */
+  const inTurn = <T>(act: () => Promise<T>): Promise<T> => {
+    const mine = turn.then(act, act);
+    turn = mine.catch(() => undefined);
+    return mine;
+  };
+
+  const save = (group: Group): void => {
+    const { adopted: _, ...record } = group;
+    groups.set(group.id, group);
+    writeJson(path.join(folder, `${group.id}.json`), record satisfies GroupRecord);
+  };
+  const forget = (group: Group): void => {
+    groups.delete(group.id);
+    fs.rmSync(path.join(folder, `${group.id}.json`), { force: true });
+    fs.rmSync(path.join(folder, `${group.id}.log`), { force: true });
+  };
+
+  /** A process is gone: so are its TVMs, unless they were removed or moved to another before. */
+  const lost = (id: string): void => {
+    const group = groups.get(id);
+    if (!group || detached) return;
+    for (const tvm of group.tvms) killLeftovers(tvm);
+    const tail = lastLines(path.join(folder, `${id}.log`));
+    forget(group);
+    if (group.tvms.length === 0) return;
+    options.log.warn("an agent process ended", { pid: group.pid, tvms: group.tvms.length, said: tail });
+    for (const { account, pool, tvm, boot } of group.tvms) {
+      void Promise.resolve(options.onMachineLost({ account, pool, tvm, boot })).catch((error: Error) => options.log.error("a lost machine could not be reported", { tvm, message: error.message }));
+    }
+  };
+
+  const adopt = (): void => {
+    for (const name of fs.readdirSync(folder)) {
+      const record = name.endsWith(".json") ? readJson<GroupRecord>(path.join(folder, name)) : undefined;
+      if (record) groups.set(record.id, { ...record, adopted: true });
+    }
+  };
+  const watch = async (): Promise<void> => {
+    while (!detached) {
+      for (const group of [...groups.values()]) if (group.adopted && !isAlive(group)) lost(group.id);
+      if (![...groups.values()].some((group) => group.adopted)) return;
+      await clock.sleep(WATCH_MS);
+    }
+  };
+
+  const find = (account: string, pool: string, tvm: string): { group: Group; hosted: HostedTvm } | undefined => {
+    for (const group of groups.values()) {
+      const hosted = group.tvms.find((one) => sameTvm(one, { account, pool, tvm }));
+      if (hosted) return { group, hosted };
+    }
+    return undefined;
+  };
+  const isRunning = (order: MachineOrder): boolean => {
+    const found = find(order.account, order.pool, order.tvm);
+    if (!found || found.hosted.boot < order.boot || !isAlive(found.group)) return false;
+    // A TVM that has ended by itself in a process that lives for others has no claim on its root any more.
+    const young = clock.now().getTime() - Date.parse(found.group.startedAt) < STARTUP_MS;
+    return young || fs.existsSync(`${found.hosted.root}.claim`);
+  };
+
+  const start = (orders: readonly MachineOrder[]): void => {
+    const id = randomBytes(8).toString("hex");
+    const hosted = orders.map((order) => hostedFor(order, place, groups, isRoot ? (options.firstUserId ?? FIRST_USER_ID) : undefined));
+    const log = fs.openSync(path.join(folder, `${id}.log`), "a", 0o600);
+    try {
+      const program = agentProgram(options.agentMain);
+      const child = spawn(process.execPath, program, { detached: true, stdio: ["pipe", log, log], env: agentEnvironment(), cwd: "/" });
+      if (child.pid === undefined) throw new Error("the agent process could not be started");
+      child.on("exit", () => lost(id));
+      child.on("error", (error) => options.log.error("the agent process failed", { message: error.message }));
+      for (const moved of hosted) dropElsewhere(moved);
+      // Recorded before it is told what to do: an agent that nobody knows about ends when its input does.
+      save({ id, pid: child.pid, startTicks: startTicksOf(child.pid), startedAt: clock.now().toISOString(), tvms: hosted, adopted: false });
+      child.stdin?.on("error", () => undefined);
+      child.stdin?.end(JSON.stringify(agentSpec(options, place, folder, hosted, orders)));
+      child.unref();
+      (child.stdin as unknown as { unref?: () => void } | null)?.unref?.();
+    } finally {
+      fs.closeSync(log);
+    }
+  };
+  /** The TVM has a newer boot: its old process is not asked about it any more (and lets go of it by itself). */
+  const dropElsewhere = (moved: HostedTvm): void => {
+    for (const group of groups.values()) {
+      const rest = group.tvms.filter((one) => !sameTvm(one, moved));
+      if (rest.length !== group.tvms.length) save({ ...group, tvms: rest });
+    }
+  };
+
+  const ensure = async (orders: readonly MachineOrder[]): Promise<{ tvm: string; error?: string }[]> => {
+    const missing = orders.filter((order) => !isRunning(order));
+    const errors = new Map<MachineOrder, string>();
+    for (let from = 0; from < missing.length; from += TVMS_PER_PROCESS) {
+      const some = missing.slice(from, from + TVMS_PER_PROCESS);
+      try {
+        start(some);
+      } catch (error) {
+        for (const order of some) errors.set(order, (error as Error).message);
+      }
+    }
+    return orders.map((order) => {
+      const error = errors.get(order);
+      return { tvm: order.tvm, ...(error === undefined ? {} : { error }) };
+    });
+  };
+
+  /** Tells whoever hosts it that it is gone, waits until it has let go, and removes what is left. */
+  const removeOne = async (account: string, pool: string, tvm: string): Promise<void> => {
+    const found = find(account, pool, tvm);
+    const root = found?.hosted.root ?? rootOf(place, account, pool, tvm);
+    if (found) {
+      save({ ...found.group, tvms: found.group.tvms.filter((one) => one !== found.hosted) });
+      await letGo(found.group, root);
+      killLeftovers(found.hosted);
+    }
+    for (const left of [root, `${root}.cache`, `${root}.claim`, `${root}.next`]) await fs.promises.rm(left, { recursive: true, force: true, maxRetries: 3 });
+    await removeEmptyParents(path.dirname(root), place.roots);
+    const rest = found && groups.get(found.group.id);
+    if (rest && rest.tvms.length === 0) await endProcess(rest);
+  };
+  const letGo = async (group: Group, root: string): Promise<void> => {
+    const claimed = (): boolean => fs.existsSync(`${root}.claim`) && isAlive(group);
+    if (!isAlive(group)) return;
+    writeJson(`${root}.next`, { boot: "gone" });
+    const until = clock.now().getTime() + REMOVE_MS;
+    // Once it has claimed a root, the agent takes this signal as "look at once".
+    if (claimed()) signal(group.pid, "SIGUSR2");
+    while (claimed() && clock.now().getTime() < until) await clock.sleep(LOOK_MS);
+  };
+  /** A process without TVMs ends by itself; one that does not is ended. */
+  const endProcess = async (group: Group): Promise<void> => {
+    const until = clock.now().getTime() + STOP_MS;
+    while (isAlive(group) && clock.now().getTime() < until) await clock.sleep(LOOK_MS);
+    if (isAlive(group)) signal(group.pid, "SIGKILL");
+    forget(group);
+  };
+
+  const stopOne = async (group: Group): Promise<void> => {
+    signal(group.pid, "SIGTERM");
+    const until = clock.now().getTime() + STOP_MS;
+    while (isAlive(group) && clock.now().getTime() < until) await clock.sleep(LOOK_MS);
+    if (isAlive(group)) signal(group.pid, "SIGKILL");
+    for (const tvm of group.tvms) killLeftovers(tvm);
+  };
+
+  adopt();
+  // Not within the construction: whoever is told may not be ready yet.
+  setImmediate(() => void watch());
+  return {
+    ensure: (orders) => inTurn(() => ensure(orders)),
+    async list(account, pool) {
+      const found: MachineStatus[] = [];
+      for (const group of groups.values()) {
+        if (!isAlive(group)) continue;
+        for (const one of group.tvms) if (same(one.account, account) && same(one.pool, pool)) found.push({ tvm: one.tvm, boot: one.boot });
+      }
+      return found;
+    },
+    remove: (account, pool, tvms) => inTurn(async () => {
+      await Promise.all(tvms.map((tvm) => removeOne(account, pool, tvm)));
+    }),
+    stopAll: () => inTurn(async () => {
+      detached = true;
+      await Promise.all([...groups.values()].filter(isAlive).map(stopOne));
+      // A folder outside the data folder stays only as long as there are TVMs to come back to.
+      if (place.elsewhere && subfolders(place.roots).length === 0) fs.rmSync(path.dirname(place.roots), { recursive: true, force: true });
+    }),
+    detach() {
+      detached = true;
+    },
+  };
+}
+
+// ---------------------------------------------------------------- where things are
+
+interface Place {
+  readonly roots: string;
+  readonly elsewhere: boolean;
+  /** Folders on the PATH of tasks after the system's. */
+  readonly programFolders: readonly string[];
+}
+
+/**
+ * Roots lie in the data folder. When the service is root and other users cannot get there, they lie in a folder under
+ * /var/tmp instead, which only root can write and everybody can pass through.
+ */
+function placeOfRoots(dataDir: string, isRoot: boolean, log: Log): Place {
+  const node = path.dirname(process.execPath);
+  if (!isRoot) return { roots: path.resolve(dataDir, "tvms"), elsewhere: false, programFolders: [node] };
+  let roots = path.resolve(dataDir, "tvms");
+  const elsewhere = !passable(path.resolve(dataDir));
+  if (elsewhere) {
+    roots = path.join("/var/tmp", `batchledger-${createHash("sha256").update(path.resolve(dataDir)).digest("hex").slice(0, 16)}`, "tvms");
+    ownFolder(path.dirname(roots));
+    log.info("tasks run as users of their own, who cannot pass through the data folder: TVM folders are elsewhere", { folder: roots });
+  }
+  ownFolder(roots);
+  return { roots, elsewhere, programFolders: [passable(node) ? node : lentProgram(path.dirname(roots))] };
+}
+
+/** Makes a folder that only root may change and everybody may pass through; refuses one that is not root's. */
+function ownFolder(folder: string): void {
+  fs.mkdirSync(folder, { recursive: true, mode: 0o711 });
+  const stat = fs.lstatSync(folder);
+  if (!stat.isDirectory() || stat.uid !== 0) throw new Error(`the folder ${folder} is not root's own`);
+  fs.chmodSync(folder, 0o711);
+}
+
+/** Whether users without rights can reach what is in this folder. */
+function passable(folder: string): boolean {
+  for (let at = folder; ; at = path.dirname(at)) {
+    const stat = fs.statSync(at, { throwIfNoEntry: false });
+    if (stat && (stat.mode & 0o001) === 0) return false;
+    if (at === path.dirname(at)) return true;
+  }
+}
+
+/** This Node, in a folder that tasks can reach: a link where possible, else a copy. */
+function lentProgram(folder: string): string {
+  const bin = path.join(folder, "bin");
+  ownFolder(bin);
+  const lent = path.join(bin, "node");
+  const [source, present] = [fs.statSync(process.execPath), fs.statSync(lent, { throwIfNoEntry: false })];
+  if (present && present.size === source.size && present.mtimeMs >= source.mtimeMs) return bin;
+  const unfinished = `${lent}.${process.pid}`;
+  try {
+    fs.linkSync(process.execPath, unfinished);
+  } catch {
+    fs.copyFileSync(process.execPath, unfinished);
+    fs.chmodSync(unfinished, 0o755);
+  }
+  fs.renameSync(unfinished, lent);
+  return bin;
+}
+
+function rootOf(place: Place, account: string, pool: string, tvm: string): string {
+  const names = [account, pool, tvm].map((name) => name.toLowerCase());
+  for (const name of names) if (!/^[a-z0-9_-][a-z0-9._-]{0,99}$/.test(name)) throw new Error(`not a name for a folder: ${name.slice(0, 64)}`);
+  return path.join(place.roots, ...names);
+}
+
+/** Folder, address and user of a TVM: those that it had before, or new ones that nobody has. */
+function hostedFor(order: MachineOrder, place: Place, groups: ReadonlyMap<string, Group>, firstUserId: number | undefined): HostedTvm {
+  const root = rootOf(place, order.account, order.pool, order.tvm);
+  fs.mkdirSync(path.dirname(root), { recursive: true, mode: 0o711 });
+  if (firstUserId !== undefined) for (const parent of [path.dirname(root), path.dirname(path.dirname(root))]) fs.chmodSync(parent, 0o711);
+  const others = [...groups.values()].flatMap((group) => group.tvms);
+  const before = others.find((one) => sameTvm(one, order));
+  const { account, pool, tvm, boot } = order;
+  const address = before?.address ?? freeAddress(`${account}/${pool}/${tvm}`, new Set(others.map((one) => one.address)));
+  const hosted = { account, pool, tvm, boot, root, address };
+  if (firstUserId === undefined) return hosted;
+  const owner = fs.statSync(root, { throwIfNoEntry: false })?.uid;
+  const uid = before?.uid ?? (owner !== undefined && owner >= firstUserId ? owner : freeUser(place.roots, firstUserId));
+  // Made at once, so that the next TVM sees the number taken.
+  fs.mkdirSync(root, { recursive: true, mode: 0o700 });
+  fs.chownSync(root, uid, uid);
+  return { ...hosted, uid };
+}
+
+/** The owners of the roots that exist are the users that are taken. */
+function freeUser(roots: string, first: number): number {
+  const taken = new Set<number>();
+  for (const account of subfolders(roots)) for (const pool of subfolders(account)) for (const root of subfolders(pool)) {
+    const stat = fs.statSync(root, { throwIfNoEntry: false });
+    if (stat) taken.add(stat.uid);
+  }
+  for (let uid = first; uid < first + USERS_MAX; uid++) if (!taken.has(uid)) return uid;
+  throw new Error("there are no user numbers left for another TVM");
+}
+
+/** In 127/8, from the name, so that a TVM keeps it; 127.0 is left to others. */
+function freeAddress(name: string, taken: ReadonlySet<string>): string {
+  for (let salt = 0; ; salt++) {
+    const [a = 0, b = 0, c = 0] = createHash("sha256").update(`${name}/${salt}`).digest();
+    const address = `127.${1 + (a % 254)}.${b}.${1 + (c % 254)}`;
+    if (!taken.has(address)) return address;
+  }
+}
+
+function subfolders(folder: string): string[] {
+  try {
+    return fs.readdirSync(folder, { withFileTypes: true }).filter((entry) => entry.isDirectory() && !entry.name.endsWith(".cache")).map((entry) => path.join(folder, entry.name));
+  } catch {
+    return [];
+  }
+}
+
+async function removeEmptyParents(from: string, top: string): Promise<void> {
+  for (let folder = from; folder !== top && folder.startsWith(top); folder = path.dirname(folder)) {
+    const removed = await fs.promises.rmdir(folder).then(() => true, () => false);
+    if (!removed) return;
+  }
+}
+
+// ---------------------------------------------------------------- the agent's program
+
+function agentProgram(main: string | undefined): string[] {
+  // A debugger's port is taken by this process.
+  return [...process.execArgv.filter((flag) => !flag.startsWith("--inspect")), main ?? path.join(__dirname, "..", "agent", `main${path.extname(__filename)}`)];
+}
+
+/** What an agent needs to find compilers and temporary folders; nothing of the service's settings. */
+function agentEnvironment(): NodeJS.ProcessEnv {
+  const { PATH, TMPDIR } = process.env;
+  return { PATH: PATH ?? "/usr/local/bin:/usr/bin:/bin", ...(TMPDIR === undefined ? {} : { TMPDIR }) };
+}
+
+function agentSpec(options: ProcessMachinesOptions, place: Place, folder: string, hosted: readonly HostedTvm[], orders: readonly MachineOrder[]): unknown {
+  return {
+    endpointFile: path.resolve(options.endpointFile), helperCache: path.resolve(folder, "helpers"), allowHosts: options.allowedHosts ?? [], programFolders: place.programFolders,
+    ...options.agentSpec,
+    tvms: hosted.map(({ tvm, boot, root, uid, address }, index) => ({
+      name: tvm, joinCode: orders[index]?.joinCode ?? "", boot, root, address, ...(uid === undefined ? {} : { uid, gid: uid }),
+    })),
+  };
+}
+
+// ---------------------------------------------------------------- processes
+
+function isAlive(group: Pick<GroupRecord, "pid" | "startTicks">): boolean {
+  if (process.platform === "linux") return startTicksOf(group.pid) === group.startTicks;
+  return signal(group.pid, 0);
+}
+
+/** 0 for a process that is gone, a zombie, or where there is no /proc. */
+function startTicksOf(pid: number): number {
+  const text = readText(`/proc/${pid}/stat`);
+  const fields = text?.slice(text.lastIndexOf(")") + 2).split(" ");
+  return !fields || fields[0] === "Z" || fields[0] === "X" ? 0 : Number(fields[19]);
+}
+
+function signal(pid: number, what: NodeJS.Signals | 0): boolean {
+  try {
+    process.kill(pid, what);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** Task processes that outlived their agent: marked by the TVM's root in their environment, or running as its user. */
+function killLeftovers(tvm: HostedTvm): void {
+  for (let pass = 0; pass < 5; pass++) {
+    const victims = listProcesses().filter((pid) => (tvm.uid !== undefined && userOf(pid) === tvm.uid) || readText(`/proc/${pid}/environ`)?.split("\0").includes(`WATASK_TVM_ROOT_DIR=${tvm.root}`));
+    if (!victims.some((pid) => startTicksOf(pid) !== 0 && signal(pid, "SIGKILL"))) return;
+  }
+}
+
+function listProcesses(): number[] {
+  try {
+    return fs.readdirSync("/proc").map(Number).filter((pid) => Number.isInteger(pid) && pid !== process.pid);
+  } catch {
+    return [];
+  }
+}
+
+function userOf(pid: number): number | undefined {
+  try {
+    return fs.statSync(`/proc/${pid}`).uid;
+  } catch {
+    return undefined;
+  }
+}
+
+// ---------------------------------------------------------------- small things
+
+function same(a: string, b: string): boolean {
+  return a.toLowerCase() === b.toLowerCase();
+}
+
+type TvmName = Pick<HostedTvm, "account" | "pool" | "tvm">;
+function sameTvm(a: TvmName, b: TvmName): boolean {
+  return same(a.account, b.account) && same(a.pool, b.pool) && same(a.tvm, b.tvm);
+}
+
+function lastLines(file: string): string {
+  return (readText(file) ?? "").trim().split("\n").slice(-3).join(" | ").slice(-1_000);
+}
+
+function readText(file: string): string | undefined {
+  try {
+    return fs.readFileSync(file, "utf8");
+  } catch {
+    return undefined;
+  }
+}
+
+function readJson<T>(file: string): T | undefined {
+  try {
+    return JSON.parse(readText(file) ?? "") as T;
+  } catch {
+    return undefined;
+  }
+}
+
+function writeJson(file: string, value: unknown): void {
+  const unfinished = `${file}.${process.pid}`;
+  fs.writeFileSync(unfinished, JSON.stringify(value), { mode: 0o600 });
+  fs.renameSync(unfinished, file);
+}
