@@ -27,7 +27,11 @@ export const formatDuration = (milliseconds: number): string => {
   return `P${days ? `${days}D` : ""}${time ? `T${time}` : ""}`;
 };
 
-export const addMs = (at: string, milliseconds: number): string => new Date(Date.parse(at) + milliseconds).toISOString();
+/** Beyond this year instants get longer and no longer compare as text; nothing here waits for so long. */
+const LAST_MS = Date.parse("9999-12-31T23:59:59.999Z");
+
+/** The instant so many milliseconds later, or the last one that can be written (a limit of thousands of years is no limit). */
+export const addMs = (at: string, milliseconds: number): string => new Date(Math.min(Date.parse(at) + milliseconds, LAST_MS)).toISOString();
 
 export const msBetween = (from: string, to: string): number => Date.parse(to) - Date.parse(from);
 
