@@ -40,7 +40,7 @@ export const react = (stream: string, event: AnyEvent, state: unknown): readonly
   }
 };
 
-type TaskPlace = Pick<Task, "pool" | "tvm" | "ran" | "workItemName" | "jobName" | "name">;
+type TaskPlace = Pick<Task, "phase" | "pool" | "tvm" | "ran" | "workItemName" | "jobName" | "name">;
 
 const onTask = (key: string, event: AnyEvent, state: TaskPlace | undefined): readonly Effect[] => {
   const job = parentOf(key);
@@ -58,7 +58,8 @@ const onTask = (key: string, event: AnyEvent, state: TaskPlace | undefined): rea
       return [...freed, ...told, { kind: "taskEnded", job }];
     case "TaskDeleted": {
       const folder = `${state?.workItemName}/${state?.jobName}/${state?.name}`;
-      const remove: Effect[] = tvm !== undefined && state?.ran ? [{ kind: "removeFolder", tvm, folder }] : [];
+      // Made again meanwhile (or this is told again, later): the folder of that name belongs to the new task.
+      const remove: Effect[] = tvm !== undefined && state?.ran && state.phase === "absent" ? [{ kind: "removeFolder", tvm, folder }] : [];
       return [...freed, ...told, ...remove, { kind: "taskEnded", job }];
     }
     default:
