@@ -2,6 +2,7 @@
 // says what the TVM should hold and does not, and what it holds and should not; it waits when there is nothing to say.
 import { type Rejection, isRejection, rejection } from "../domain/decider";
 import { accountOf, parentOf, tvmStream } from "../domain/ids";
+import { waits } from "../domain/tvm";
 import type { Ports, Row } from "../ports";
 import { pools } from "../views/pools";
 import { type ErrandRow, type HeartbeatRow, errands, heartbeats } from "../views/errands";
@@ -217,7 +218,7 @@ const answerNow = async (ports: Ports, tvm: string, row: TvmRow, request: Exchan
   const missing = assigned.filter((key) => !holds.has(key)).map(parseHeld);
   const stop = request.holding.filter(({ key, attempt }) => !should.has(heldKey(tvm, key, attempt)));
   return {
-    run: row.phase === "leaving" && row.leavingOption !== "taskcompletion" ? [] : await assignmentsOf(ports, tvm, missing),
+    run: row.phase === "leaving" && !waits(row.leavingOption) ? [] : await assignmentsOf(ports, tvm, missing),
     stop,
     removeFolders: waiting.flatMap(({ folder }) => (folder === undefined ? [] : [folder])),
     files: waiting.flatMap(({ request: asked }) => (asked ? [asked] : [])),

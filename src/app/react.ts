@@ -5,6 +5,7 @@ import { categoryOf, jobStream, keyOf, parentOf, poolKey, taskStream } from "../
 import type { DeallocationOption } from "../domain/pool";
 import { type Effect, react } from "../domain/reactions";
 import type { RequeueReason } from "../domain/task";
+import { waits } from "../domain/tvm";
 import type { Commit, Ports, Row } from "../ports";
 import { errands, rooms } from "../views/errands";
 import { type JobRow, jobs } from "../views/jobs";
@@ -112,7 +113,7 @@ const TAKE_MAX = 500;
 
 /** The attempts that a TVM holds and should not any more go back to the queue, or end. */
 export const takeFrom = async (ports: Ports, tvm: string, reason: RequeueReason, option: DeallocationOption, at: string): Promise<void> => {
-  if (option === "taskcompletion" || option === "retaineddata") return;
+  if (waits(option)) return;
   for (;;) {
     const held = (await ports.views.keys(tasks, { index: "tvm", prefix: `${tvm}/`, limit: TAKE_MAX })).map(parseHeld);
     if (held.length === 0) return;

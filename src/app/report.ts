@@ -28,7 +28,7 @@ export const acceptReports = async (ports: Ports, body: unknown, at: string): Pr
     return;
   }
   await acceptTaskReports(ports, message);
-  for (const one of message.reports) await acceptStartTaskReport(ports, message.tvm, one);
+  for (const one of message.reports) await acceptStartTaskReport(ports, message, one);
   await wake(ports, [{ pool: parentOf(message.tvm), tvms: [{ tvm: message.tvm, capacity: message.capacity }] }]);
 };
 
@@ -38,11 +38,19 @@ const acceptTaskReports = async (ports: Ports, message: Extract<ReportsBody, { k
   for (const one of message.reports) {
     const command = taskCommand(one, message.tvm);
     if (!command || !("key" in one)) continue;
-    const known = last.get(one.key)?.command as { attempt?: number } | undefined;
-    if (known && (known.attempt ?? 0) > one.attempt) continue;
+    const known = last.get(one.key);
+    if (known && saysMore(known.command, command)) continue;
     last.set(one.key, { stream: taskStream(one.key), command });
   }
   await executeAll(ports, "task", message.tvm, [...last.values()]);
+};
+
+const WEIGHT: Partial<Record<TaskCommand["type"], number>> = { StartTask: 0, ReturnTask: 1, CompleteTask: 2 };
+
+/** The first of two reports about one task tells more than the second, in whatever order they come: a later attempt, or its end. */
+const saysMore = (first: TaskCommand, second: TaskCommand): boolean => {
+  const [a, b] = [first, second].map((command) => ("attempt" in command ? (command.attempt ?? 0) : 0)) as [number, number];
+  return a === b ? (WEIGHT[first.type] ?? 0) > (WEIGHT[second.type] ?? 0) : a > b;
 };
 
 const taskCommand = (one: Report, tvm: string): TaskCommand | undefined => {
@@ -60,10 +68,10 @@ const taskCommand = (one: Report, tvm: string): TaskCommand | undefined => {
   }
 };
 
-const acceptStartTaskReport = async (ports: Ports, tvm: string, one: Report): Promise<void> => {
+const acceptStartTaskReport = async (ports: Ports, { tvm, boot }: { tvm: string; boot: number }, one: Report): Promise<void> => {
   if (one.kind !== "startTaskStarted" && one.kind !== "startTaskEnded") return;
   const { kind, run, at, ...rest } = one;
   const command: TvmCommand =
-    kind === "startTaskStarted" ? { type: "StartStartTask", run, at } : ({ type: "EndStartTask", run, at, ...present(rest) } as TvmCommand);
+    kind === "startTaskStarted" ? { type: "StartStartTask", boot, run, at } : ({ type: "EndStartTask", boot, run, at, ...present(rest) } as TvmCommand);
   await execute(ports, "tvm", tvm, { stream: tvmStream(tvm), command });
 };

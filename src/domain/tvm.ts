@@ -40,8 +40,9 @@ export type TvmCommand =
       separateUser: boolean;
       startTask?: StartTask;
     }
-  | { type: "StartStartTask"; at: string; run: number }
-  | { type: "EndStartTask"; at: string; run: number; startedAt?: string; exitCode?: number; error?: SchedulingError }
+  /** Runs are counted from 1 at each boot: `boot` says whose run it was. */
+  | { type: "StartStartTask"; at: string; boot: number; run: number }
+  | { type: "EndStartTask"; at: string; boot: number; run: number; startedAt?: string; exitCode?: number; error?: SchedulingError }
   | { type: "LoseTvm"; at: string; boot: number }
   | { type: "RecoverTvm"; at: string; boot: number }
   | { type: "RestartTvm"; at: string; boot: number; reason: "machineExited" }
@@ -79,6 +80,8 @@ export interface Tvm {
   readonly startTaskRun: number;
   readonly startTaskInfo?: StartTaskInfo;
   readonly leavingOption?: DeallocationOption;
+  /** Lost, and not heard of since: also while it is leaving. */
+  readonly silent?: boolean;
   readonly allocatedAt: string;
   readonly stateAt: string;
   readonly lastBootAt?: string;
@@ -100,6 +103,9 @@ const absent: Tvm = {
 
 const alive = (state: Tvm): boolean => state.phase !== "absent" && state.phase !== "gone";
 
+/** The TVM leaves only after its tasks. */
+export const waits = (option: DeallocationOption | undefined): boolean => option === "taskcompletion" || option === "retaineddata";
+
 export const tvm: Decider<Tvm, TvmCommand, TvmEvent> = {
   initial: absent,
 
@@ -112,7 +118,7 @@ export const tvm: Decider<Tvm, TvmCommand, TvmEvent> = {
         if (state.phase !== "starting" || state.joined || command.boot !== state.boot) return [];
         return [{ ...command, type: "TvmJoined" }];
       case "StartStartTask":
-        if (state.phase === "leaving" || command.run !== state.startTaskRun || state.startTaskInfo?.run === command.run) return [];
+        if (!expectsRun(state, command) || state.startTaskInfo?.run === command.run) return [];
         return [{ type: "TvmStartTaskStarted", at: command.at, run: command.run }];
       case "EndStartTask":
         return endStartTask(command, state);
@@ -126,7 +132,9 @@ export const tvm: Decider<Tvm, TvmCommand, TvmEvent> = {
         if (!alive(state) || command.boot !== state.boot || state.phase === "leaving") return [];
         return [{ type: "TvmRestarting", at: command.at, boot: state.boot + 1, reason: command.reason }];
       case "RemoveTvm":
-        return alive(state) && state.phase !== "leaving" ? [{ type: "TvmLeaving", at: command.at, option: command.option }] : [];
+        // One that waits for its tasks can still be told not to: a pool that is deleted does not wait.
+        if (!alive(state) || (state.phase === "leaving" && !(waits(state.leavingOption) && !waits(command.option)))) return [];
+        return [{ type: "TvmLeaving", at: command.at, option: command.option }];
       case "KeepTvm":
         return state.phase === "leaving" ? [{ type: "TvmKept", at: command.at }] : [];
       case "ForgetTvm":
@@ -150,18 +158,21 @@ export const tvm: Decider<Tvm, TvmCommand, TvmEvent> = {
       case "TvmStartTaskEnded":
         return startTaskEnded(state, event);
       case "TvmLost":
-        return { ...state, phase: "unknown", stateAt: event.at };
-      case "TvmRecovered":
-        return { ...state, phase: phaseAfterStartTask(state), stateAt: event.at };
+        return { ...state, phase: "unknown", silent: true, stateAt: event.at };
+      case "TvmRecovered": {
+        const { silent: _, ...rest } = state;
+        return { ...rest, phase: phaseAfterStartTask(state), stateAt: event.at };
+      }
       case "TvmRestarting": {
-        const { startTaskInfo: _, ...rest } = state;
+        const { startTaskInfo: _, silent: _silent, ...rest } = state;
         return { ...rest, phase: "starting", boot: event.boot, joined: false, startTaskRun: 0, stateAt: event.at };
       }
       case "TvmLeaving":
         return { ...state, phase: "leaving", leavingOption: event.option, stateAt: event.at };
       case "TvmKept": {
         const { leavingOption: _, ...rest } = state;
-        return { ...rest, phase: state.joined ? phaseAfterStartTask(state) : "starting", stateAt: event.at };
+        // That it was to leave does not mean that it is there: one that is lost stays so until it speaks again.
+        return { ...rest, phase: !state.joined ? "starting" : state.silent ? "unknown" : phaseAfterStartTask(state), stateAt: event.at };
       }
       case "TvmRemoved":
         return { ...state, phase: "gone", stateAt: event.at };
@@ -186,12 +197,17 @@ const joined = (state: Tvm, event: Extract<TvmEvent, { type: "TvmJoined" }>): Tv
 
 const failed = (end: { exitCode?: number; error?: SchedulingError }): boolean => end.error !== undefined || end.exitCode !== 0;
 
+/** A report about the run that this boot of the TVM is to do: one from an earlier boot is old news. */
+const expectsRun = (state: Tvm, { boot, run }: { boot: number; run: number }): boolean =>
+  alive(state) && state.phase !== "leaving" && state.joined && boot === state.boot && run > 0 && run === state.startTaskRun;
+
 const endStartTask = (command: Extract<TvmCommand, { type: "EndStartTask" }>, state: Tvm): readonly TvmEvent[] => {
-  const current = command.run === state.startTaskRun && state.startTask !== undefined && state.phase !== "leaving";
-  if (!current || (state.startTaskInfo?.run === command.run && state.startTaskInfo.state === "completed")) return [];
+  if (!expectsRun(state, command) || state.startTask === undefined) return [];
+  if (state.startTaskInfo?.run === command.run && state.startTaskInfo.state === "completed") return [];
   const budget = state.startTask.maxTaskRetryCount;
   const again = failed(command) && (budget === -1 || command.run <= budget);
-  return [{ ...command, type: "TvmStartTaskEnded", again }];
+  const { boot: _, ...ended } = command;
+  return [{ ...ended, type: "TvmStartTaskEnded", again }];
 };
 
 const startTaskEnded = (state: Tvm, event: Extract<TvmEvent, { type: "TvmStartTaskEnded" }>): Tvm => {

@@ -4,7 +4,7 @@ import type { ResizeError } from "../domain/errors";
 import { tvmKey, tvmStream } from "../domain/ids";
 import type { DeallocationOption, Pool } from "../domain/pool";
 import { addMs } from "../domain/time";
-import type { Tvm, TvmCommand } from "../domain/tvm";
+import { type Tvm, type TvmCommand, waits } from "../domain/tvm";
 import { forgetAgent, joinCodeFor } from "../app/agents";
 import { type Loaded, type Order, execute, executeAll, load, loadAll } from "../app/execute";
 import type { MachineOrder, Ports } from "../ports";
@@ -79,7 +79,7 @@ interface Split {
 
 /** Chooses who goes: idle TVMs first, then the youngest. */
 const shrink = async (ports: Ports, pool: Pool, members: readonly Member[], at: string): Promise<Split> => {
-  const leaving = members.filter(({ state }) => state.phase === "leaving" || state.phase === "gone");
+  const leaving = await hurry(ports, pool, members.filter(({ state }) => state.phase === "leaving" || state.phase === "gone"), at);
   const staying = members.filter(({ state }) => state.phase !== "leaving" && state.phase !== "gone");
   const moving = pool.phase === "deleting" || pool.allocation === "resizing";
   const tooMany = moving ? staying.length - wanted(pool, ports) : 0;
@@ -90,6 +90,13 @@ const shrink = async (ports: Ports, pool: Pool, members: readonly Member[], at: 
   const option: DeallocationOption = pool.phase === "deleting" ? "requeue" : pool.resize.option;
   const gone = await onTvms(ports, going, { type: "RemoveTvm", at, option });
   return { staying: staying.filter((member) => !going.includes(member)), leaving: [...leaving, ...gone] };
+};
+
+/** A pool that is deleted waits for no task: TVMs that were to leave after theirs leave now. */
+const hurry = async (ports: Ports, pool: Pool, leaving: readonly Member[], at: string): Promise<readonly Member[]> => {
+  const slow = pool.phase === "deleting" ? leaving.filter(({ state }) => state.phase === "leaving" && waits(state.leavingOption)) : [];
+  if (slow.length === 0) return leaving;
+  return [...leaving.filter((member) => !slow.includes(member)), ...(await onTvms(ports, slow, { type: "RemoveTvm", at, option: "requeue" }))];
 };
 
 const heldBy = async (ports: Ports, tvm: Tvm, limit: number): Promise<number> =>
