@@ -1,0 +1,100 @@
+// Random commands for each aggregate, mostly sensible in its present state, sometimes late, foreign or absurd.
+import type { Aggregates } from "../../src/domain/aggregates";
+import type { Category } from "../../src/domain/ids";
+import type { Job } from "../../src/domain/job";
+import type { Pool, StartTask } from "../../src/domain/pool";
+import type { Task } from "../../src/domain/task";
+import type { Tvm } from "../../src/domain/tvm";
+import type { Seeded } from "./seeded";
+
+export type AnyCommand = Aggregates[Category]["command"];
+
+export const KEYS: { readonly [C in Category]: string } = {
+  pool: "local.pool-a",
+  tvm: "local.pool-a.tvm-1",
+  workItem: "local.render",
+  job: "local.render.1.job-0000000001",
+  task: "local.render.1.job-0000000001.frame1",
+};
+
+export const commandOf = (category: Category, random: Seeded, state: unknown, step: number): AnyCommand => {
+  const at = new Date(Date.UTC(2015, 3, 1, 12) + step * 1000 - (random.chance(0.2) ? 5000 : 0)).toISOString();
+  switch (category) {
+    case "pool":
+      return poolCommand(random, state as Pool, at);
+    case "tvm":
+      return tvmCommand(random, state as Tvm, at);
+    case "workItem":
+      return random.oneOf<Aggregates["workItem"]["command"]>([
+        { type: "CreateWorkItem", at, account: "local", name: "Render", spec: { pool: "Pool-A", job: { priority: 0, constraints: { maxTaskRetryCount: 0 }, specified: false } } },
+        { type: "TerminateWorkItem", at }, { type: "CompleteWorkItem", at }, { type: "DeleteWorkItem", at }, { type: "ForgetWorkItem", at },
+      ]);
+    case "job":
+      return jobCommand(random, state as Job, at);
+    case "task":
+      return taskCommand(random, state as Task, at);
+  }
+};
+
+const option = (random: Seeded) => random.oneOf(["requeue", "terminate", "taskcompletion", "retaineddata"] as const);
+const startTask = (random: Seeded): StartTask => ({ commandLine: "prepare", maxTaskRetryCount: random.oneOf([0, 2, -1]), waitForSuccess: random.chance(0.6) });
+
+const poolCommand = (random: Seeded, state: Pool, at: string): Aggregates["pool"]["command"] => {
+  const spec = { tvmSize: "small", osFamily: "4", targetOSVersion: "*", targetDedicated: random.below(5), resizeTimeoutMs: 300_000, communication: false, maxTasksPerTvm: 1 + random.below(3), fillType: "Spread" } as const;
+  return random.oneOf<Aggregates["pool"]["command"]>([
+    { type: "CreatePool", at, account: "local", name: "Pool-A", spec },
+    { type: "UpdatePool", at, startTask: random.chance(0.5) ? null : startTask(random), ...(random.chance(0.5) ? { metadata: [] } : {}) },
+    { type: "ResizePool", at, target: random.below(6), timeoutMs: 300_000, option: option(random) },
+    { type: "StopPoolResize", at },
+    { type: "EndPoolResize", at, ...(random.chance(0.5) ? { error: { code: "ResizeStopped", message: "stopped" } as const } : {}) },
+    { type: "AllocateTvms", at, count: random.below(8) },
+    { type: "ReleaseTvms", at, tvms: random.chance(0.6) ? state.tvms : state.tvms.slice(0, 1) },
+    ...(random.chance(0.3) ? [{ type: "DeletePool", at } as const] : []),
+    { type: "ForgetPool", at },
+  ]);
+};
+
+const tvmCommand = (random: Seeded, state: Tvm, at: string): Aggregates["tvm"]["command"] => {
+  const boot = random.chance(0.8) ? state.boot : random.below(4);
+  const run = random.chance(0.8) ? state.startTaskRun : random.below(4);
+  const machine = { address: "127.0.0.2", cores: 2, platform: "linux", separateUser: false };
+  return random.oneOf<Aggregates["tvm"]["command"]>([
+    { type: "AllocateTvm", at, account: "local", pool: "Pool-A", name: "Tvm-1", size: "small", slots: 2 },
+    { type: "JoinTvm", at, boot, ...machine, ...(random.chance(0.7) ? { startTask: startTask(random) } : {}) },
+    { type: "StartStartTask", at, boot, run },
+    { type: "EndStartTask", at, boot, run, ...(random.chance(0.8) ? { exitCode: random.below(2) } : { error: { category: "UserError", code: "BlobNotFound" } as const }) },
+    { type: "LoseTvm", at, boot },
+    { type: "RecoverTvm", at, boot },
+    { type: "RestartTvm", at, boot, reason: "machineExited" },
+    { type: "RemoveTvm", at, option: option(random) },
+    { type: "KeepTvm", at },
+    ...(random.chance(0.1) ? [{ type: "ForgetTvm", at } as const] : []),
+  ]);
+};
+
+const jobCommand = (random: Seeded, _state: Job, at: string): Aggregates["job"]["command"] =>
+  random.oneOf<Aggregates["job"]["command"]>([
+    { type: "CreateJob", at, account: "local", workItem: "local.render.1", workItemName: "Render", name: "job-0000000001", pool: "Pool-A", spec: { priority: 0, constraints: { maxTaskRetryCount: 0 }, specified: false } },
+    { type: "UpdateJob", at, ...(random.chance(0.5) ? { priority: random.below(9) } : {}), ...(random.chance(0.5) ? { constraints: { maxTaskRetryCount: 1, maxWallClockMs: random.below(1e6) } } : {}) },
+    { type: "TerminateJob", at, reason: "UserTerminate", byUser: random.chance(0.5) },
+    { type: "CompleteJob", at },
+    ...(random.chance(0.4) ? [{ type: "DeleteJob", at } as const] : []),
+    { type: "ForgetJob", at },
+  ]);
+
+const taskCommand = (random: Seeded, state: Task, at: string): Aggregates["task"]["command"] => {
+  const attempt = random.chance(0.8) ? state.attempt : random.below(5);
+  const tvm = random.chance(0.9) ? KEYS.tvm : "local.pool-a.tvm-2";
+  const usage = { userMs: random.below(1000), kernelMs: random.below(100), maxRssKib: 900 };
+  return random.oneOf<Aggregates["task"]["command"]>([
+    { type: "QueueTask", at, job: KEYS.job, workItemName: "Render", jobName: "job-0000000001", name: "Frame1", order: "0001", spec: { commandLine: "render", maxTaskRetryCount: random.oneOf([0, 1, 3, -1]) } },
+    { type: "AssignTask", at, pool: "Pool-A", tvm: "Tvm-1" },
+    { type: "AssignTask", at, pool: "Pool-A", tvm: "Tvm-1" },
+    { type: "StartTask", at, attempt, tvm },
+    { type: "ReturnTask", at, attempt, tvm },
+    { type: "CompleteTask", at, attempt, tvm, ...(random.chance(0.8) ? { startedAt: at } : {}), ...(random.chance(0.7) ? { exitCode: random.below(2), usage } : { error: { category: random.oneOf(["UserError", "ServerError"] as const), code: random.oneOf(["TaskEnded", "DiskFull"]) } }) },
+    { type: "RequeueTask", at, attempt, reason: "tvmLost" },
+    { type: "TerminateTask", at, message: "Enough.", byUser: random.chance(0.5), ...(random.chance(0.5) ? { attempt } : {}) },
+    ...(random.chance(0.3) ? [{ type: "DeleteTask", at } as const] : []),
+  ]);
+};
