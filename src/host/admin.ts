@@ -29,7 +29,9 @@ export function createAdminDoor({ invoker, clock, keys, state }: AdminOptions): 
       const { method } = request;
       if (url.pathname === "/admin/host/ping" && (method === "GET" || method === "POST")) return endWith(response, state.stopping ? 503 : 200);
       if (url.pathname === "/admin/host/status" && method === "GET") {
-        const body = JSON.stringify({ state: state.stopping ? "Stopping" : "Running", version: "4.local", functions: registry.functions.size, processUptime: clock.now() - startedAt });
+        const current = state.stopping ? "Stopping" : "Running";
+        const uptime = clock.now() - startedAt;
+        const body = JSON.stringify({ state: current, version: "4.local", functions: registry.functions.size, processUptime: uptime });
         response.writeHead(200, { "content-type": "application/json", "content-length": Buffer.byteLength(body) });
         response.end(body);
         return;

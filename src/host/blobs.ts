@@ -157,6 +157,7 @@ function refuse(response: http.ServerResponse, status: number, code: string, hea
   }
   const body = `<?xml version="1.0" encoding="utf-8"?><Error><Code>${code}</Code></Error>`;
   const connection = response.req.complete ? {} : { connection: "close" };
-  response.writeHead(status, { "x-ms-error-code": code, "content-type": "application/xml", "content-length": Buffer.byteLength(body), ...connection, ...headers });
+  const described = { "x-ms-error-code": code, "content-type": "application/xml", "content-length": Buffer.byteLength(body) };
+  response.writeHead(status, { ...described, ...connection, ...headers });
   response.end(response.req.method === "HEAD" ? undefined : body);
 }

@@ -4,7 +4,7 @@
 import type http from "node:http";
 import { TaskHubError, isEnded } from "./taskHub";
 import type { TaskHub } from "./taskHub";
-import type { Instance } from "./taskHubStore";
+import type { Instance, InstanceFilter } from "./taskHubStore";
 import type { HistoryEvent } from "./replay";
 import { presentedKey, readBody, sameSecret } from "./http";
 import type { Door, Keys } from "./http";
@@ -140,7 +140,10 @@ type Links = (origin: string, id: string) => Record<string, string>;
 function answerer(hub: TaskHub, links: Links): Answerer {
   return async (request) => {
     const [area, id, operation, name] = request.segments;
-    if (area === "orchestrators" && request.method === "POST" && id !== undefined && request.segments.length <= 3) return start(hub, links, request, id, operation);
+    if (area === "orchestrators") {
+      if (request.method !== "POST" || id === undefined || request.segments.length > 3) return notFound;
+      return start(hub, links, request, id, operation);
+    }
     if (area === "entities") return unsupported("entities");
     if (area !== "instances") return notFound;
     if (id === undefined) return request.method === "GET" ? list(hub, request) : request.method === "DELETE" ? purgeMany(hub, request) : notFound;
@@ -183,8 +186,8 @@ function status(hub: TaskHub, request: ApiRequest, id: string): ApiAnswer {
   const instance = hub.instance(id);
   if (!instance) return notFound;
   const { searchParams } = request.url;
-  const history = flag(searchParams, "showHistory", false) ? { historyEvents: describeHistory(hub.history(id), flag(searchParams, "showHistoryOutput", false)) } : {};
-  const body = { ...describe(instance, flag(searchParams, "showInput", true)), ...history };
+  const body = describe(instance, flag(searchParams, "showInput", true));
+  if (flag(searchParams, "showHistory", false)) body["historyEvents"] = describeHistory(hub.history(id), flag(searchParams, "showHistoryOutput", false));
   if (!isEnded(instance)) return { status: 202, body, headers: { location: request.url.href, "retry-after": "5" } };
   return { status: instance.status === "Failed" && flag(searchParams, "returnInternalServerErrorOnFailure", false) ? 500 : 200, body };
 }
@@ -193,7 +196,9 @@ function list(hub: TaskHub, request: ApiRequest): ApiAnswer {
   const { searchParams } = request.url;
   const limit = Math.min(Math.max(Number(searchParams.get("top")) || pageSize, 1), pageSizeMax);
   const token = request.headers["x-ms-continuation-token"];
-  const instances = hub.list({ ...filterOf(searchParams), idPrefix: searchParams.get("instanceIdPrefix") ?? undefined, after: typeof token === "string" ? token : undefined, limit });
+  const after = typeof token === "string" ? token : undefined;
+  const idPrefix = searchParams.get("instanceIdPrefix") ?? undefined;
+  const instances = hub.list({ ...filterOf(searchParams), idPrefix, after, limit });
   const last = instances.at(-1);
   const headers = last && instances.length === limit ? { "x-ms-continuation-token": last.id } : {};
   const showInput = flag(searchParams, "showInput", false);
@@ -220,13 +225,14 @@ async function purgeMany(hub: TaskHub, request: ApiRequest): Promise<ApiAnswer> 
   return deleted > 0 ? { status: 200, body: { instancesDeleted: deleted } } : notFound;
 }
 
-function filterOf(searchParams: URLSearchParams): { createdFrom: number | undefined; createdTo: number | undefined; statuses: string[] | undefined } {
+function filterOf(searchParams: URLSearchParams): Pick<InstanceFilter, "createdFrom" | "createdTo" | "statuses"> {
   const instant = (name: string): number | undefined => {
     const text = searchParams.get(name);
     const at = text === null ? Number.NaN : Date.parse(text);
     return Number.isNaN(at) ? undefined : at;
   };
-  return { createdFrom: instant("createdTimeFrom"), createdTo: instant("createdTimeTo"), statuses: searchParams.get("runtimeStatus")?.split(",").filter(Boolean) };
+  const statuses = searchParams.get("runtimeStatus")?.split(",").filter(Boolean);
+  return { createdFrom: instant("createdTimeFrom"), createdTo: instant("createdTimeTo"), statuses };
 }
 
 function flag(searchParams: URLSearchParams, name: string, fallback: boolean): boolean {

@@ -30,7 +30,8 @@ const longestPauseMs = 30_000;
 const skipLimit = 1_000;
 
 function reader(fn: RegisteredFunction, invoker: Invoker, clock: HostClock, store: HostStore, feed: Feed): Pump {
-  const { maxItemsPerInvocation: itemsMax = itemsMaxDefault, startFromBeginning = false } = fn.trigger as { maxItemsPerInvocation?: number; startFromBeginning?: boolean };
+  const options = fn.trigger as { maxItemsPerInvocation?: number; startFromBeginning?: boolean };
+  const { maxItemsPerInvocation: itemsMax = itemsMaxDefault, startFromBeginning = false } = options;
   const key = `feed:${fn.name}`;
   let position: string | undefined;
   let reading = false;
@@ -82,7 +83,8 @@ function reader(fn: RegisteredFunction, invoker: Invoker, clock: HostClock, stor
     const pauseMs = Math.min(firstPauseMs * 2 ** Math.min(failures, 20), longestPauseMs);
     failures++;
     lastFailure = error;
-    log("error", "user", `Batch failed ${failures} time(s), again in ${pauseMs} ms: ${error instanceof Error ? (error.stack ?? error.message) : messageOf(error)}`, fn.name);
+    const details = error instanceof Error ? (error.stack ?? error.message) : messageOf(error);
+    log("error", "user", `Batch failed ${failures} time(s), again in ${pauseMs} ms: ${details}`, fn.name);
     await new Promise<void>((resolve) => {
       const cancel = clock.after(pauseMs, resolve);
       endPause = () => {

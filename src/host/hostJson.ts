@@ -17,16 +17,37 @@ export interface HostSettings {
   readonly batchMax: number;
 }
 
+/** Settings that mean something here, or rightly nothing on one machine. */
+const known = {
+  root: ["version", "functionTimeout", "extensionBundle", "extensions", "logging", "healthMonitor", "telemetryMode", "$schema"],
+  extensions: ["http", "durableTask", "serviceBus", "cosmosDB", "queues", "blobs"],
+  http: ["routePrefix", "maxOutstandingRequests", "maxConcurrentRequests", "dynamicThrottlesEnabled"],
+  durableTask: ["hubName", "maxConcurrentActivityFunctions", "maxConcurrentOrchestratorFunctions", "storageProvider", "tracing"],
+  serviceBus: [
+    "maxConcurrentCalls",
+    "maxConcurrentSessions",
+    "maxMessageBatchSize",
+    "minMessageBatchSize",
+    "maxBatchWaitTime",
+    "prefetchCount",
+    "autoCompleteMessages",
+    "maxAutoLockRenewalDuration",
+    "sessionIdleTimeout",
+    "clientRetryOptions",
+    "transportType",
+  ],
+} as const;
+
 /** Settings from a parsed host.json, or from the one in the folder. Throws on unknown or malformed settings. */
 export function readHostSettings(json: unknown, appDir?: string): HostSettings {
   const root = asObject(json ?? fromFolder(appDir), "host.json");
-  refuseUnknown(root, "host.json", ["version", "functionTimeout", "extensionBundle", "extensions", "logging", "healthMonitor", "telemetryMode", "$schema"]);
+  refuseUnknown(root, "host.json", known.root);
   if (root["version"] !== "2.0") throw new Error('host.json: "version" must be "2.0".');
   const extensions = asObject(root["extensions"] ?? {}, "extensions");
-  refuseUnknown(extensions, "extensions", ["http", "durableTask", "serviceBus", "cosmosDB", "queues", "blobs"]);
-  const http = section(extensions, "http", ["routePrefix", "maxOutstandingRequests", "maxConcurrentRequests", "dynamicThrottlesEnabled"]);
-  const durable = section(extensions, "durableTask", ["hubName", "maxConcurrentActivityFunctions", "maxConcurrentOrchestratorFunctions", "storageProvider", "tracing", "extendedSessionsEnabled"]);
-  const bus = section(extensions, "serviceBus", ["maxConcurrentCalls", "maxConcurrentSessions", "maxMessageBatchSize", "minMessageBatchSize", "maxBatchWaitTime", "prefetchCount", "autoCompleteMessages", "maxAutoLockRenewalDuration", "sessionIdleTimeout", "clientRetryOptions", "transportType"]);
+  refuseUnknown(extensions, "extensions", known.extensions);
+  const http = section(extensions, "http", known.http);
+  const durable = section(extensions, "durableTask", known.durableTask);
+  const bus = section(extensions, "serviceBus", known.serviceBus);
   return {
     functionTimeoutMs: duration(root["functionTimeout"] ?? "00:30:00", "functionTimeout"),
     routePrefix: text(http["routePrefix"] ?? "api", "routePrefix"),
@@ -54,9 +75,9 @@ function fromFolder(appDir: string | undefined): unknown {
   return file !== undefined && fs.existsSync(file) ? JSON.parse(fs.readFileSync(file, "utf8")) : { version: "2.0" };
 }
 
-function section(extensions: JsonObject, name: string, known: readonly string[]): JsonObject {
+function section(extensions: JsonObject, name: string, allowed: readonly string[]): JsonObject {
   const settings = asObject(extensions[name] ?? {}, name);
-  refuseUnknown(settings, name, known);
+  refuseUnknown(settings, name, allowed);
   return settings;
 }
 
@@ -65,8 +86,8 @@ function asObject(value: unknown, name: string): JsonObject {
   return value as JsonObject;
 }
 
-function refuseUnknown(value: JsonObject, name: string, known: readonly string[]): void {
-  const strange = Object.keys(value).find((key) => !known.includes(key));
+function refuseUnknown(value: JsonObject, name: string, allowed: readonly string[]): void {
+  const strange = Object.keys(value).find((key) => !allowed.includes(key));
   if (strange !== undefined) throw new Error(`host.json: the local host does not know the setting "${strange}" of ${name}.`);
 }
 

@@ -40,7 +40,7 @@ export interface FrontOptions {
   readonly doors: readonly Door[];
   /** Names besides loopback's that a Host header may carry. */
   readonly extraHosts: readonly string[];
-  readonly limits?: Partial<HttpLimits>;
+  readonly limits: Partial<HttpLimits>;
 }
 
 export interface HttpLimits {
@@ -78,7 +78,8 @@ export function createFront(options: FrontOptions): Front {
   const hosts = hostCheck(options.extraHosts);
   let refusing = false;
 
-  const server = http.createServer({ maxHeaderSize: limits.headerBytesMax, insecureHTTPParser: false, requireHostHeader: true }, (request, response) => {
+  const parsing = { maxHeaderSize: limits.headerBytesMax, insecureHTTPParser: false, requireHostHeader: true };
+  const server = http.createServer(parsing, (request, response) => {
     response.on("error", ignore);
     void serve(request, response).catch((error: unknown) => {
       log("error", "system", `http: ${error instanceof Error ? error.stack : String(error)}`);
@@ -102,21 +103,20 @@ export function createFront(options: FrontOptions): Front {
     if (!found) return endWith(response, 404);
     const { fn, level } = found.target;
     if (level !== "anonymous" && !mayCall(level, presentedKey(request, target), options.keys)) return endWith(response, 401);
-    await call({ fn, params: found.params, request, response });
+    await call({ invocationId: options.clock.uuid(), fn, params: found.params, request, response });
   }
 
   async function call(invocation: HttpInvocation): Promise<void> {
     const { request, response } = invocation;
     const length = request.headers["content-length"];
     if (length !== undefined && Number(length) > limits.bodyBytesMax) return endWith(response, 413, closing);
-    const id = options.clock.uuid();
     if (options.streamServer) {
       if (request.headers["transfer-encoding"] !== undefined) limitBody(request, response, limits.bodyBytesMax);
-      return invokeStreaming(options.invoker, options.streamServer, id, invocation);
+      return invokeStreaming(options.invoker, options.streamServer, invocation);
     }
     const body = await readBody(request, limits.bodyBytesMax);
     if (!body) return endWith(response, 413, closing);
-    return invokeBuffered(options.invoker, id, invocation, body);
+    return invokeBuffered(options.invoker, invocation, body);
   }
 
   return {
@@ -202,8 +202,9 @@ function hostCheck(extraHosts: readonly string[]): (host: string) => boolean {
   return (host) => {
     const remembered = known.get(host);
     if (remembered !== undefined) return remembered;
-    const name = host.toLowerCase().replace(/:\d{1,5}$/, "");
-    const good = /^[a-z0-9.:[\]_-]+$/.test(host.toLowerCase()) && (names.has(name) || names.has(host.toLowerCase()) || /^127(?:\.\d{1,3}){3}$/.test(name));
+    const lower = host.toLowerCase();
+    const name = lower.replace(/:\d{1,5}$/, "");
+    const good = names.has(name) || names.has(lower) || /^127(?:\.\d{1,3}){3}$/.test(name);
     if (known.size >= hostsRememberedMax) known.clear();
     known.set(host, good);
     return good;

@@ -8,6 +8,7 @@ import type { RegisteredFunction, TypedData } from "./functionsCore";
 import type { Invoker, Outcome } from "./invoke";
 
 export interface HttpInvocation {
+  readonly invocationId: string;
   readonly fn: RegisteredFunction;
   readonly params: Record<string, string>;
   readonly request: http.IncomingMessage;
@@ -15,7 +16,8 @@ export interface HttpInvocation {
 }
 
 /** Runs the function with streamed bodies. Never throws: what goes wrong is logged and answered with 500, or cuts the response. */
-export async function invokeStreaming(invoker: Invoker, server: http.Server, invocationId: string, { fn, params, request, response }: HttpInvocation): Promise<void> {
+export async function invokeStreaming(invoker: Invoker, server: http.Server, invocation: HttpInvocation): Promise<void> {
+  const { invocationId, fn, params, request, response } = invocation;
   const triggerMetadata: Record<string, TypedData> = { Headers: byReference(plainHeaders(request.headers)) };
   for (const name in params) triggerMetadata[name] = { string: params[name] as string };
   request.headers["x-ms-invocation-id"] = invocationId;
@@ -30,12 +32,17 @@ export async function invokeStreaming(invoker: Invoker, server: http.Server, inv
     if (writePlainResult(response, outcome.result)) sink.discard();
     await outcome.respond(sink.discarded ? emptyResult : paceBody(outcome.result, response));
   } catch (error) {
-    await failStreaming(fn, invocationId, error, outcome, sink, response);
+    if (!(error instanceof ClientGone)) logFailure(fn, invocationId, error);
+    sink.discard();
+    // Makes the library forget the request, if it still holds it; when it does not, it throws, and nothing is lost.
+    await outcome?.respond(emptyResult).catch(() => {});
+    endWith(response, 500);
   }
 }
 
 /** Runs the function with the whole body in memory: for apps that do not ask for streaming. */
-export async function invokeBuffered(invoker: Invoker, invocationId: string, { fn, params, request, response }: HttpInvocation, body: Buffer): Promise<void> {
+export async function invokeBuffered(invoker: Invoker, invocation: HttpInvocation, body: Buffer): Promise<void> {
+  const { invocationId, fn, params, request, response } = invocation;
   const url = `http://${request.headers.host ?? "localhost"}${request.url ?? "/"}`;
   const query: Record<string, string> = {};
   for (const [name, value] of new URL(url).searchParams) query[name] = name in query ? `${query[name]},${value}` : value;
@@ -106,20 +113,22 @@ class ClientGone extends Error {
   }
 }
 
-async function failStreaming(fn: RegisteredFunction, invocationId: string, error: unknown, outcome: Outcome | undefined, sink: ResponseSink, response: http.ServerResponse): Promise<void> {
-  if (!(error instanceof ClientGone)) logFailure(fn, invocationId, error);
-  sink.discard();
-  // Makes the library forget the request, if it still holds it; when it does not, it throws, and nothing is lost.
-  await outcome?.respond(emptyResult).catch(() => {});
-  endWith(response, 500);
-}
-
 function logFailure(fn: RegisteredFunction, invocationId: string, error: unknown): void {
   log("error", "user", error instanceof Error ? (error.stack ?? error.message) : String(error), fn.name, invocationId);
 }
 
 /** Headers that belong to a connection, which a handler may not set. */
-const connectionHeaders = new Set(["connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "te", "trailer", "trailers", "transfer-encoding", "upgrade"]);
+const connectionHeaders = new Set([
+  "connection",
+  "keep-alive",
+  "proxy-authenticate",
+  "proxy-authorization",
+  "te",
+  "trailer",
+  "trailers",
+  "transfer-encoding",
+  "upgrade",
+]);
 
 interface PlainResult {
   readonly status?: number;
@@ -143,8 +152,9 @@ function writePlainResult(response: http.ServerResponse, value: unknown): boolea
   const headers = plainHeaderList(result.headers);
   if (!headers) return false;
   if (response.destroyed) return true;
-  if (payload.type !== undefined && !headers.some((text, index) => index % 2 === 0 && text === "content-type")) headers.push("content-type", payload.type);
-  if (payload.bytes !== null || (status !== 204 && status !== 304)) headers.push("content-length", String(payload.bytes === null ? 0 : Buffer.byteLength(payload.bytes)));
+  const hasType = headers.some((text, index) => index % 2 === 0 && text === "content-type");
+  if (payload.type !== undefined && !hasType) headers.push("content-type", payload.type);
+  if (status !== 204 && status !== 304) headers.push("content-length", String(payload.bytes === null ? 0 : Buffer.byteLength(payload.bytes)));
   response.writeHead(status, headers);
   if (payload.bytes === null) response.end();
   else response.end(payload.bytes);
@@ -214,7 +224,9 @@ function plainHeaders(headers: http.IncomingHttpHeaders): Record<string, string>
   return plain;
 }
 
-const nullable = (values: Record<string, string>): Record<string, { value: string }> => Object.fromEntries(Object.entries(values).map(([name, value]) => [name, { value }]));
+function nullable(values: Record<string, string>): Record<string, { value: string }> {
+  return Object.fromEntries(Object.entries(values).map(([name, value]) => [name, { value }]));
+}
 
 interface HttpMessage {
   readonly statusCode?: string;
@@ -242,6 +254,9 @@ function writeMessage(response: http.ServerResponse, message: HttpMessage | unde
   response.end(body === undefined ? undefined : Buffer.from(body as Uint8Array));
 }
 
+/** In messages "none" means that nothing is said. */
+const sameSiteTexts: Readonly<Record<string, string>> = { lax: "Lax", strict: "Strict", explicitNone: "None" };
+
 function cookieText(cookie: MessageCookie): string {
   let text = `${cookie.name}=${encodeURIComponent(cookie.value)}`;
   if (cookie.maxAge?.value !== undefined) text += `; Max-Age=${Math.trunc(cookie.maxAge.value)}`;
@@ -249,7 +264,6 @@ function cookieText(cookie: MessageCookie): string {
   if (cookie.path?.value) text += `; Path=${cookie.path.value}`;
   if (cookie.httpOnly?.value) text += "; HttpOnly";
   if (cookie.secure?.value) text += "; Secure";
-  const sameSite = cookie.sameSite === "explicitNone" ? "none" : cookie.sameSite;
-  if (sameSite === "lax" || sameSite === "strict" || cookie.sameSite === "explicitNone") text += `; SameSite=${sameSite === "lax" ? "Lax" : sameSite === "strict" ? "Strict" : "None"}`;
-  return text;
+  const sameSite = sameSiteTexts[cookie.sameSite ?? ""];
+  return sameSite === undefined ? text : `${text}; SameSite=${sameSite}`;
 }

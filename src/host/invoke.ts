@@ -111,7 +111,7 @@ async function execute(fn: RegisteredFunction, call: Call, invocationId: string,
     for (const hook of registry.hooks.preInvocation) await hook(before);
   }
   core.state = "invocation";
-  const after: { result: unknown; error: unknown } = { result: null, error: null };
+  const after: Ended = { result: null, error: null };
   try {
     after.result = await invocation.invokeFunction(context, before.inputs, before.functionCallback);
   } catch (error) {
@@ -127,7 +127,12 @@ async function execute(fn: RegisteredFunction, call: Call, invocationId: string,
   };
 }
 
-async function afterHooks(core: CoreContext, before: { hookData: object; invocationContext: object; inputs: unknown[] }, outcome: { result: unknown; error: unknown }): Promise<{ result: unknown; error: unknown }> {
+interface Ended {
+  result: unknown;
+  error: unknown;
+}
+
+async function afterHooks(core: CoreContext, before: { hookData: object; invocationContext: object; inputs: unknown[] }, outcome: Ended): Promise<Ended> {
   core.state = "postInvocationHooks";
   const { hookData, invocationContext, inputs } = before;
   const context = { hookData, appHookData: registry.appHookData, invocationContext, inputs, ...outcome };

@@ -19,6 +19,7 @@ import type { Front, HttpLimits, Keys } from "./http";
 import { createInvoker } from "./invoke";
 import type { InputProviders, Invoker } from "./invoke";
 import { loadApp, runAppHooks } from "./loadApp";
+import type { LoadedApp } from "./loadApp";
 import { createQueuePump } from "./queuePump";
 import { openStore } from "./store";
 import type { HostStore } from "./store";
@@ -81,14 +82,14 @@ export async function startHost(options: HostOptions): Promise<RunningHost> {
   const app = await loadApp({ appDir, loadFunctions: options.loadFunctions });
   const store = openStore(options.dataDir, options.synchronous ?? "NORMAL");
   try {
-    return await run(options, settings, store, app.streamServer);
+    return await run(options, settings, store, app);
   } catch (error) {
     store.close();
     throw error;
   }
 }
 
-async function run(options: HostOptions, settings: HostSettings, store: HostStore, streamServer: Parameters<typeof createFront>[0]["streamServer"]): Promise<RunningHost> {
+async function run(options: HostOptions, settings: HostSettings, store: HostStore, { streamServer }: LoadedApp): Promise<RunningHost> {
   const clock = options.clock ?? systemClock;
   const inputs: InputProviders = new Map();
   const invoker = createInvoker(inputs, clock);
@@ -102,7 +103,8 @@ async function run(options: HostOptions, settings: HostSettings, store: HostStor
   const bind = options.bind ?? "127.0.0.1";
   const extraHosts = [...(options.extraHosts ?? []), ...(isWildcard(bind) ? [] : [hostOf(bind)])];
   const { routePrefix } = settings;
-  const front = createFront({ invoker, clock, streamServer, routePrefix, keys, doors, extraHosts, ...(options.limits ? { limits: options.limits } : {}) });
+  const limits = options.limits ?? {};
+  const front = createFront({ invoker, clock, streamServer, routePrefix, keys, doors, extraHosts, limits });
   const pumps = createPumps(options, settings, invoker, clock, store);
   assertSupported();
 

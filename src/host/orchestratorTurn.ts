@@ -24,9 +24,16 @@ const outOfProcessMark = "$OutOfProcData$:";
  * Runs the function over past turns (JSON texts of events) and this turn's new ones. `input` is JSON. A function that throws
  * without a state has failed with no actions.
  */
-export async function runOrchestrator(invoker: Invoker, fn: RegisteredFunction, instance: { id: string; input: string }, past: readonly string[], fresh: readonly HistoryEvent[]): Promise<OrchestratorState> {
-  const history = [...past, ...fresh.map((event) => JSON.stringify({ ...event, IsPlayed: false }))].join(",");
-  const binding = `{"history":[${history}],"input":${instance.input},"instanceId":${JSON.stringify(instance.id)},"isReplaying":${past.length > 0},${constantFields}}`;
+export async function runOrchestrator(
+  invoker: Invoker,
+  fn: RegisteredFunction,
+  instance: { readonly id: string; readonly input: string },
+  past: readonly string[],
+  fresh: readonly HistoryEvent[],
+): Promise<OrchestratorState> {
+  const history = [...past, ...fresh.map((event) => JSON.stringify(event))].join(",");
+  const changing = `"history":[${history}],"input":${instance.input},"instanceId":${JSON.stringify(instance.id)},"isReplaying":${past.length > 0}`;
+  const binding = `{${changing},${constantFields}}`;
   const outcome = await invoker.run(fn, { data: { string: binding }, triggerMetadata: { instanceId: { string: instance.id } } });
   if (outcome.failed) return failedState(outcome.error);
   const state = outcome.result as RawState;

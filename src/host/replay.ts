@@ -46,7 +46,9 @@ export interface ActionRetry {
 }
 
 /** New work: an activity to run, or a timer to set. `id` is its sequence number. */
-export type Decision = { readonly id: number; readonly kind: "task"; readonly name: string; readonly input: unknown } | { readonly id: number; readonly kind: "timer"; readonly fireAtMs: number };
+export type Decision =
+  | { readonly id: number; readonly kind: "task"; readonly name: string; readonly input: unknown }
+  | { readonly id: number; readonly kind: "timer"; readonly fireAtMs: number };
 
 export interface ReplayResult {
   /** In order of their sequence numbers. */
@@ -303,12 +305,13 @@ class Replay {
 
   #confirm(event: HistoryEvent, kind: Decision["kind"], name?: string): void {
     const decision = this.#pending.get(event.EventId);
-    const named = name === undefined ? "" : ` '${name}'`;
-    const hint = "Was the orchestrator changed after this instance had started?";
-    if (!decision) throw new ReplayError(`Non-deterministic orchestrator: the history has ${kind}${named} with sequence number ${event.EventId}, which the replay did not schedule. ${hint}`);
-    if (decision.kind !== kind || (decision.kind === "task" && decision.name.toLowerCase() !== name?.toLowerCase())) {
-      const instead = decision.kind === "task" ? `task '${decision.name}'` : decision.kind;
-      throw new ReplayError(`Non-deterministic orchestrator: the history has ${kind}${named} with sequence number ${event.EventId}, where the replay scheduled ${instead}. ${hint}`);
+    if (decision?.kind !== kind || (decision.kind === "task" && decision.name.toLowerCase() !== name?.toLowerCase())) {
+      const recorded = name === undefined ? kind : `${kind} '${name}'`;
+      const instead = decision ? (decision.kind === "task" ? `task '${decision.name}'` : decision.kind) : "nothing";
+      throw new ReplayError(
+        `Non-deterministic orchestrator: the history has ${recorded} with sequence number ${event.EventId}, where the replay scheduled ${instead}. ` +
+          "Was the orchestrator changed after this instance had started?",
+      );
     }
     this.#pending.delete(event.EventId);
   }

@@ -6,7 +6,13 @@ import type { HostClock } from "./clock";
 import type { Call, Invoker, RetryContext } from "./invoke";
 
 /** Invokes as often as the policy allows; throws the last error. Gives up early when `stopped`. */
-export async function invokeWithRetry(invoker: Invoker, clock: HostClock, fn: RegisteredFunction, call: () => Call, stopped: () => boolean): Promise<InvocationResponse> {
+export async function invokeWithRetry(
+  invoker: Invoker,
+  clock: HostClock,
+  fn: RegisteredFunction,
+  call: () => Call,
+  stopped: () => boolean,
+): Promise<InvocationResponse> {
   const policy = fn.metadata.retryOptions;
   const retriesMax = policy?.maxRetryCount ?? 0;
   let retryContext: RetryContext | undefined;

@@ -77,7 +77,8 @@ function parseField(text: string, low: number, high: number): ReadonlySet<number
     const [range = "", stepText] = part.split("/");
     const step = stepText === undefined ? 1 : Number(stepText);
     const [first, last] = parseRange(range, low, high, stepText !== undefined);
-    if (!Number.isInteger(step) || step < 1 || first < low || last > high || first > last) throw new Error(`"${text}" is not an NCRONTAB field from ${low} to ${high}.`);
+    const isGood = Number.isInteger(step) && step >= 1 && low <= first && first <= last && last <= high;
+    if (!isGood) throw new Error(`"${text}" is not an NCRONTAB field from ${low} to ${high}.`);
     for (let value = first; value <= last; value += step) values.add(high === 7 && value === 7 ? 0 : value);
   }
   return values;

@@ -43,7 +43,8 @@ export function openStore(dataDir: string | undefined, synchronous: "NORMAL" | "
     if (dataDir !== undefined) fs.chmodSync(file, 0o600);
   } catch (error) {
     database.close();
-    throw new Error(`Cannot open ${file}: ${error instanceof Error ? error.message : String(error)}. Does another host use this folder?`, { cause: error });
+    const reason = error instanceof Error ? error.message : String(error);
+    throw new Error(`Cannot open ${file}: ${reason}. Does another host use this folder?`, { cause: error });
   }
   return overDatabase(database);
 }

@@ -2,11 +2,12 @@
 // moment repeats the turn or finds it done. Activities run at least once, their results count once. An orchestration that
 // waits costs a row and nothing else: there is one timer for all of them, and no polling.
 
+import { runActivity } from "./activity";
+import type { HostClock } from "./clock";
+import { parseEvent, parseTurn, played, protocolEvent, startedEvent } from "./durableEvents";
 import { findFunction, functionsOf, log } from "./functionsCore";
 import type { RegisteredFunction } from "./functionsCore";
-import type { HostClock } from "./clock";
-import { returnedValue } from "./invoke";
-import type { Call, Invoker } from "./invoke";
+import type { Invoker } from "./invoke";
 import { runOrchestrator } from "./orchestratorTurn";
 import type { OrchestratorState } from "./orchestratorTurn";
 import { eventType, replay, ReplayError } from "./replay";
@@ -57,7 +58,8 @@ export class TaskHubError extends Error {
   }
 }
 
-export const isEnded = (instance: Instance): boolean => instance.status === "Completed" || instance.status === "Failed" || instance.status === "Terminated";
+const endStatuses: ReadonlySet<string> = new Set(["Completed", "Failed", "Terminated"]);
+export const isEnded = (instance: Instance): boolean => endStatuses.has(instance.status);
 
 // Many messages in one turn cost one replay; a bound keeps the turn short.
 const messagesATurnMax = 500;
@@ -176,42 +178,48 @@ export function createTaskHub(options: TaskHubOptions): TaskHub {
     const rows = store.inbox(id, now(), messagesATurnMax);
     if (rows.length === messagesATurnMax) ready.add(id);
     const events = readInbox(rows, instance);
-    const terminated = events.find((event) => event.EventType === eventType.executionTerminated);
     if (!instance || isEnded(instance) || events.length === 0) return store.together(() => consume(rows));
     const at = Math.max(now(), instance.updated);
     const begun = protocolEvent(eventType.orchestratorStarted, at);
     const past = store.history(id);
-    if (terminated) return store.together(() => finish(instance, "Terminated", String(terminated["Input"]), instance.custom, [begun, terminated], past.length, at));
-    const fresh = [begun, ...events];
-    if (past.length === 0 && !events.some((event) => event.EventType === eventType.executionStarted)) return store.together(() => consume(rows));
+    const terminated = events.find((event) => event.EventType === eventType.executionTerminated);
+    if (terminated) {
+      const end = { status: "Terminated", output: String(terminated["Input"]), custom: instance.custom } as const;
+      return store.together(() => finish(instance, end, { events: [begun, terminated], number: past.length, at }));
+    }
     const fn = findFunction("orchestrationtrigger", instance.name);
+    const fresh = [begun, ...events];
     const state = fn ? await runOrchestrator(invoker, fn, instance, past, fresh) : missingOrchestrator(instance.name);
     const decided = decide(instance.name, [...past.flatMap(parseTurn), ...fresh], state);
-    await store.together(() => commitTurn(instance, rows, past.length, fresh, state, decided, at));
+    await store.together(() => {
+      consume(rows);
+      commitTurn(instance, state, decided, { events: fresh, number: past.length, at });
+    });
   }
 
   const consume = (rows: readonly InboxRow[]): void => store.consume(rows.map((row) => row.seq));
 
-  function commitTurn(instance: Instance, rows: readonly InboxRow[], past: number, fresh: readonly HistoryEvent[], state: OrchestratorState, decided: Decided, at: number): void {
+  function commitTurn(instance: Instance, state: OrchestratorState, { replayed, failure }: Decided, turn: Turn): void {
     const { id } = instance;
-    consume(rows);
+    const { at } = turn;
     const custom = state.customStatus === undefined ? instance.custom : JSON.stringify(state.customStatus);
-    const events = [...fresh, ...(decided.failure === undefined ? schedule(instance, decided.replayed, at) : [])].map(played);
-    const over = decided.replayed?.over === true;
-    if (decided.failure !== undefined) return finish(instance, "Failed", JSON.stringify(decided.failure), custom, events, past, at);
-    if (over && state.isDone && decided.replayed?.continueAsNew) return nextGeneration(instance, decided.replayed, custom, at);
-    if (over && state.isDone) return finish(instance, "Completed", state.output === undefined ? null : JSON.stringify(state.output), custom, events, past, at);
-    store.appendTurn(id, past, [...events, played(protocolEvent(eventType.orchestratorCompleted, at))]);
+    if (!replayed || failure !== undefined) return finish(instance, { status: "Failed", output: JSON.stringify(failure), custom }, turn);
+    const done = replayed.over && state.isDone;
+    if (done && replayed.continueAsNew) return nextGeneration(instance, replayed, custom, at);
+    const events = [...turn.events, ...schedule(instance, replayed, at)];
+    const output = state.output === undefined ? null : JSON.stringify(state.output);
+    if (done) return finish(instance, { status: "Completed", output, custom }, { ...turn, events });
+    store.appendTurn(id, turn.number, [...events, protocolEvent(eventType.orchestratorCompleted, at)].map(played));
     store.updateInstance(id, { ...instance, status: "Running", custom, updated: at });
   }
 
   /** Records new work, and takes back timers that are not waited for any more. */
-  function schedule(instance: Instance, replayed: ReplayResult | undefined, at: number): HistoryEvent[] {
-    const { id, exec } = instance;
-    const cancelled = new Set(replayed?.cancelledTimers);
-    const events = (replayed?.decisions ?? []).map((decision) => {
+  function schedule({ id, exec }: Instance, replayed: ReplayResult, at: number): HistoryEvent[] {
+    const cancelled = new Set(replayed.cancelledTimers);
+    const events = replayed.decisions.map((decision) => {
       if (decision.kind === "task") {
-        store.addWork({ id, exec, task: decision.id, name: decision.name, input: decision.input === undefined ? null : JSON.stringify(decision.input) });
+        const input = decision.input === undefined ? null : JSON.stringify(decision.input);
+        store.addWork({ id, exec, task: decision.id, name: decision.name, input });
         return protocolEvent(eventType.taskScheduled, at, { EventId: decision.id, Name: decision.name, Version: "", Input: null });
       }
       if (!cancelled.has(decision.id)) postTimer(id, exec, decision.id, decision.fireAtMs);
@@ -233,53 +241,19 @@ export function createTaskHub(options: TaskHubOptions): TaskHub {
     for (const event of replayed.carryOver) post(id, exec, event, beforeAll);
   }
 
-  function finish(instance: Instance, status: Instance["status"], output: string | null, custom: string | null, events: readonly HistoryEvent[], past: number, at: number): void {
-    const completed = protocolEvent(eventType.executionCompleted, at, { OrchestrationStatus: status, Result: output });
-    store.appendTurn(instance.id, past, [...events, completed, protocolEvent(eventType.orchestratorCompleted, at)].map(played));
-    store.updateInstance(instance.id, { ...instance, status, output, custom, updated: at });
+  function finish(instance: Instance, end: Pick<Instance, "status" | "output" | "custom">, { events, number, at }: Turn): void {
+    const completed = protocolEvent(eventType.executionCompleted, at, { OrchestrationStatus: end.status, Result: end.output });
+    const all = [...events, completed, protocolEvent(eventType.orchestratorCompleted, at)];
+    store.appendTurn(instance.id, number, all.map(played));
+    store.updateInstance(instance.id, { ...instance, ...end, updated: at });
     store.clearWaiting(instance.id);
   }
 
-  // ---------------------------------------------------------------- activities
-
   async function activity(work: WorkRow): Promise<void> {
-    const event = await withTimeout(runActivity(work), work);
+    const event = await runActivity(invoker, clock, options.functionTimeoutMs, work);
     await store.together(() => {
       // Gone when the instance ended or continued as new meanwhile: then the result counts for nothing.
       if (store.removeWork(work.seq)) post(work.id, work.exec, event);
-    });
-  }
-
-  async function runActivity(work: WorkRow): Promise<HistoryEvent> {
-    try {
-      const fn = findFunction("activitytrigger", work.name);
-      if (!fn) throw new Error(`The function '${work.name}' doesn't exist, is disabled, or is not an activity function.`);
-      const result = returnedValue(await invoker.invoke(fn, activityCall(work)));
-      return taskEnded(work, eventType.taskCompleted, { Result: JSON.stringify(result instanceof Uint8Array ? Buffer.from(result).toString("base64") : (result ?? null)) });
-    } catch (error) {
-      return taskFailed(work, error);
-    }
-  }
-
-  function withTimeout(running: Promise<HistoryEvent>, work: WorkRow): Promise<HistoryEvent> {
-    return new Promise((resolve) => {
-      const cancel = clock.after(options.functionTimeoutMs, () => resolve(taskFailed(work, new Error(`Timeout value of ${options.functionTimeoutMs} ms was exceeded.`))));
-      void running.then((event) => {
-        cancel();
-        resolve(event);
-      });
-    });
-  }
-
-  const taskEnded = (work: WorkRow, type: number, more: Record<string, unknown>): HistoryEvent => protocolEvent(type, now(), { TaskScheduledId: work.task, ...more });
-
-  function taskFailed(work: WorkRow, error: unknown): HistoryEvent {
-    const message = messageOf(error);
-    log("error", "user", error instanceof Error ? (error.stack ?? message) : message, work.name);
-    return taskEnded(work, eventType.taskFailed, {
-      Reason: `Activity function '${work.name}' failed: ${message}`,
-      Details: error instanceof Error ? (error.stack ?? message) : message,
-      FailureDetails: failureDetails(message),
     });
   }
 
@@ -298,10 +272,11 @@ export function createTaskHub(options: TaskHubOptions): TaskHub {
     const current = store.instance(id);
     if (current && !isEnded(current)) throw new TaskHubError(500, `An Orchestration instance with the status ${current.status} already exists.`);
     const at = now();
-    const instance: Instance = { id, exec: clock.uuid(), name: fn.name, status: "Pending", input, output: null, custom: null, created: at, updated: at };
+    const exec = clock.uuid();
+    const instance = { id, exec, name: fn.name, status: "Pending", input, output: null, custom: null, created: at, updated: at } as const;
     store.clear(id);
     store.insertInstance(instance);
-    post(id, instance.exec, startedEvent(instance, instance.exec, input, at));
+    post(id, exec, startedEvent(instance, exec, input, at));
   }
 
   async function nudge(name: string, id: string, input: string, event: string): Promise<void> {
@@ -359,6 +334,13 @@ export function createTaskHub(options: TaskHubOptions): TaskHub {
   };
 }
 
+/** A turn as it is stored: its events so far, which one it is, and its instant. */
+interface Turn {
+  readonly events: readonly HistoryEvent[];
+  readonly number: number;
+  readonly at: number;
+}
+
 interface Decided {
   readonly replayed: ReplayResult | undefined;
   /** The message that the instance fails with. */
@@ -376,66 +358,27 @@ function decide(name: string, history: readonly HistoryEvent[], state: Orchestra
   }
 }
 
-const missingOrchestrator = (name: string): OrchestratorState => ({ isDone: true, actions: [], output: undefined, customStatus: undefined, error: `The orchestrator function '${name}' doesn't exist.` });
+function missingOrchestrator(name: string): OrchestratorState {
+  const error = `The orchestrator function '${name}' doesn't exist.`;
+  return { isDone: true, actions: [], output: undefined, customStatus: undefined, error };
+}
 
 /** The events that this turn takes, in order; those addressed to an older generation are dropped, and nothing counts beside a termination. */
 function readInbox(rows: readonly InboxRow[], instance: Instance | undefined): HistoryEvent[] {
   return rows.filter((row) => row.exec === null || row.exec === instance?.exec).map((row) => parseEvent(row.ev));
 }
 
-function protocolEvent(type: number, atMs: number, more: Record<string, unknown> = {}): HistoryEvent {
-  return { EventType: type, EventId: -1, IsPlayed: false, Timestamp: new Date(atMs).toISOString(), ...more };
-}
-
-/** As it is stored: by the time it is read, its turn is over. */
-const played = (event: HistoryEvent): HistoryEvent => ({ ...event, IsPlayed: true });
-const parseEvent = (text: string): HistoryEvent => JSON.parse(text) as HistoryEvent;
-const parseTurn = (texts: string): HistoryEvent[] => JSON.parse(`[${texts}]`) as HistoryEvent[];
-
-function startedEvent(instance: Instance, exec: string, input: string, atMs: number): HistoryEvent {
-  return protocolEvent(eventType.executionStarted, atMs, {
-    OrchestrationInstance: { InstanceId: instance.id, ExecutionId: exec },
-    ParentInstance: null,
-    Name: instance.name,
-    Version: "",
-    Input: input,
-    Tags: null,
-  });
-}
-
-/** Scalars reach an activity as .NET prints them: the SDK has encoded strings as JSON already, true becomes "True". */
-function activityCall(work: WorkRow): Call {
-  const triggerMetadata: Record<string, { string: string } | { json: string }> = { instanceId: { string: work.id } };
-  if (work.input === null || work.input === "null") return { data: undefined, triggerMetadata };
-  triggerMetadata["data"] = { json: work.input };
-  const value: unknown = JSON.parse(work.input);
-  const text = typeof value === "object" ? work.input : typeof value === "boolean" ? (value ? "True" : "False") : String(value);
-  return { data: { string: text }, triggerMetadata };
-}
-
-/** An app with an exception properties provider throws its failures as JSON. */
-function failureDetails(message: string): Record<string, unknown> | null {
-  if (!message.startsWith("{")) return null;
-  try {
-    const { errorType, errorMessage, stackTrace, isNonRetriable, properties } = JSON.parse(message) as Record<string, unknown>;
-    if (typeof errorType !== "string" || typeof errorMessage !== "string") return null;
-    return { ErrorType: errorType, ErrorMessage: errorMessage, StackTrace: stackTrace, IsNonRetriable: isNonRetriable === true, Properties: properties };
-  } catch {
-    return null;
-  }
-}
-
 function orchestratorNamed(name: string): RegisteredFunction {
   const fn = findFunction("orchestrationtrigger", name);
   if (fn) return fn;
   const known = functionsOf("orchestrationtrigger").map((each) => `'${each.name}'`);
-  throw new TaskHubError(400, `The function '${name}' doesn't exist, is disabled, or is not an orchestrator function. The known orchestrator functions are: ${known.join(", ")}.`);
+  const problem = `The function '${name}' doesn't exist, is disabled, or is not an orchestrator function.`;
+  throw new TaskHubError(400, `${problem} The known orchestrator functions are: ${known.join(", ")}.`);
 }
 
 function checkId(id: string): void {
   if (id.startsWith("@")) throw new TaskHubError(400, "Orchestration instance ids must not start with @.");
   if (id.length > idLengthMax) throw new TaskHubError(400, `Instance ID lengths must not exceed ${idLengthMax} characters.`);
-  for (const character of id) {
-    if ("/\\?#".includes(character) || character < " " || character === "\u007f") throw new TaskHubError(400, "Orchestration instance ids must not contain /, \\, #, ?, or control characters.");
-  }
+  const isForbidden = (character: string): boolean => "/\\?#".includes(character) || character < " " || character === "\u007f";
+  if ([...id].some(isForbidden)) throw new TaskHubError(400, "Orchestration instance ids must not contain /, \\, #, ?, or control characters.");
 }

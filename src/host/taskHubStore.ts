@@ -76,12 +76,14 @@ export function openTaskHubStore(store: HostStore) {
 
     insertInstance(instance: Instance): void {
       const { id, exec, name, status, input, output, custom, created, updated } = instance;
-      store.run("INSERT OR REPLACE INTO instances(id,exec,name,status,input,output,custom,created,updated) VALUES(?,?,?,?,?,?,?,?,?)", id, exec, name, status, input, output, custom, created, updated);
+      const sql = "INSERT OR REPLACE INTO instances(id,exec,name,status,input,output,custom,created,updated) VALUES(?,?,?,?,?,?,?,?,?)";
+      store.run(sql, id, exec, name, status, input, output, custom, created, updated);
     },
 
     updateInstance(id: string, change: Pick<Instance, "exec" | "status" | "input" | "output" | "custom" | "updated">): void {
       const { exec, status, input, output, custom, updated } = change;
-      store.run("UPDATE instances SET exec=?, status=?, input=?, output=?, custom=?, updated=? WHERE id=?", exec, status, input, output, custom, updated, id);
+      const sql = "UPDATE instances SET exec=?, status=?, input=?, output=?, custom=?, updated=? WHERE id=?";
+      store.run(sql, exec, status, input, output, custom, updated, id);
     },
 
     removeInstance(id: string): void {
@@ -111,7 +113,9 @@ export function openTaskHubStore(store: HostStore) {
     },
 
     /** The events of each turn, oldest first: JSON texts with commas between. */
-    history: (id: string): string[] => store.all<{ events: string }>("SELECT events FROM history WHERE id=? ORDER BY turn", id).map((row) => row.events),
+    history(id: string): string[] {
+      return store.all<{ events: string }>("SELECT events FROM history WHERE id=? ORDER BY turn", id).map((row) => row.events);
+    },
 
     appendTurn(id: string, turn: number, events: readonly HistoryEvent[]): void {
       store.run("INSERT INTO history(id,turn,events) VALUES(?,?,?)", id, turn, events.map((event) => JSON.stringify(event)).join(","));
@@ -126,10 +130,15 @@ export function openTaskHubStore(store: HostStore) {
       store.run("DELETE FROM inbox WHERE id=? AND exec=? AND timer=?", id, exec, timer);
     },
 
-    inbox: (id: string, now: number, limit: number): InboxRow[] => store.all<InboxRow>("SELECT seq, exec, ev FROM inbox WHERE id=? AND visible<=? ORDER BY visible, seq LIMIT ?", id, now, limit),
+    inbox(id: string, now: number, limit: number): InboxRow[] {
+      return store.all<InboxRow>("SELECT seq, exec, ev FROM inbox WHERE id=? AND visible<=? ORDER BY visible, seq LIMIT ?", id, now, limit);
+    },
 
     /** True when an event of this name waits to be read. */
-    hasEvent: (id: string, name: string): boolean => store.get("SELECT 1 FROM inbox WHERE id=? AND visible<=0 AND json_extract(ev, '$.Name')=? AND exec IS NULL", id, name) !== undefined,
+    hasEvent(id: string, name: string): boolean {
+      const sql = "SELECT 1 FROM inbox WHERE id=? AND visible<=0 AND json_extract(ev, '$.Name')=? AND exec IS NULL";
+      return store.get(sql, id, name) !== undefined;
+    },
 
     consume(seqs: readonly number[]): void {
       for (const seq of seqs) store.run("DELETE FROM inbox WHERE seq=?", seq);
@@ -139,12 +148,19 @@ export function openTaskHubStore(store: HostStore) {
     instancesWaiting: (): string[] => store.all<{ id: string }>("SELECT DISTINCT id FROM inbox WHERE visible <= 0").map((row) => row.id),
 
     /** Instances with timers that fell due in (after, until]. */
-    instancesDue: (after: number, until: number): string[] => store.all<{ id: string }>("SELECT DISTINCT id FROM inbox WHERE visible > 0 AND visible > ? AND visible <= ?", after, until).map((row) => row.id),
+    instancesDue(after: number, until: number): string[] {
+      const sql = "SELECT DISTINCT id FROM inbox WHERE visible > 0 AND visible > ? AND visible <= ?";
+      return store.all<{ id: string }>(sql, after, until).map((row) => row.id);
+    },
 
-    nextDue: (after: number): number | undefined => store.get<{ at: number | null }>("SELECT min(visible) AS at FROM inbox WHERE visible > 0 AND visible > ?", after)?.at ?? undefined,
+    nextDue(after: number): number | undefined {
+      const sql = "SELECT min(visible) AS at FROM inbox WHERE visible > 0 AND visible > ?";
+      return store.get<{ at: number | null }>(sql, after)?.at ?? undefined;
+    },
 
     addWork(work: Omit<WorkRow, "seq">): void {
-      store.run("INSERT INTO work(seq,id,exec,task,name,input) VALUES(?,?,?,?,?,?)", ++lastWork, work.id, work.exec, work.task, work.name, work.input);
+      const sql = "INSERT INTO work(seq,id,exec,task,name,input) VALUES(?,?,?,?,?,?)";
+      store.run(sql, ++lastWork, work.id, work.exec, work.task, work.name, work.input);
     },
 
     workAfter: (seq: number, limit: number): WorkRow[] => store.all<WorkRow>("SELECT * FROM work WHERE seq>? ORDER BY seq LIMIT ?", seq, limit),

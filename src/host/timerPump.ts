@@ -74,9 +74,13 @@ function timer(fn: RegisteredFunction, invoker: Invoker, clock: HostClock, store
       log("error", "user", error instanceof Error ? (error.stack ?? error.message) : String(error), fn.name);
     }
     if (stopped) return;
-    status = { last: new Date(started).toISOString(), next: new Date(schedule.next(clock.now())).toISOString() };
-    if (monitored) store.write(key, JSON.stringify(status));
+    remember(started);
     arm();
+  }
+
+  function remember(lastMs: number): void {
+    status = { last: new Date(lastMs).toISOString(), next: new Date(schedule.next(clock.now())).toISOString() };
+    if (monitored) store.write(key, JSON.stringify(status));
   }
 
   return {
@@ -86,7 +90,7 @@ function timer(fn: RegisteredFunction, invoker: Invoker, clock: HostClock, store
       const missed = status !== undefined && Date.parse(status.next) < clock.now();
       if (missed || options.runOnStartup) fire(missed);
       else {
-        if (monitored && !status) store.write(key, JSON.stringify({ last: new Date(clock.now()).toISOString(), next: new Date(schedule.next(clock.now())).toISOString() }));
+        if (!status) remember(clock.now());
         arm();
       }
     },

@@ -116,7 +116,7 @@ test("a second completion of the same task, and one of a cancelled timer, are ol
 test.each([
   ["another name", [...begin, scheduled(0, "B")], [task("A")], "scheduled task 'A'"],
   ["another kind", [...begin, created(0)], [task("A")], "scheduled task 'A'"],
-  ["nothing there", [...begin, scheduled(0, "A"), scheduled(1, "B")], [task("A")], "sequence number 1"],
+  ["nothing there", [...begin, scheduled(0, "A"), scheduled(1, "B")], [task("A")], "scheduled nothing"],
 ])("a replay that differs fails: %s", (_name, history, actions, message) => {
   expect(() => replay(history, actions)).toThrow(ReplayError);
   expect(() => replay(history, actions)).toThrow(message);
