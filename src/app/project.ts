@@ -1,11 +1,10 @@
 // Commits become rows and counters. Two ways in: right after a decision, with the state at hand; and from the feed, which
 // repeats everything and catches up on what the first way missed. A row's version makes both idempotent.
-import type { DomainEvent } from "../domain/decider";
 import { type Category, categoryOf, keyOf } from "../domain/ids";
 import type { Commit, Ports, ViewWrite, Views } from "../ports";
 import { anyViewOf } from "../views/all";
 import { type StateRow, type View, difference, evolveRow, rowOf, stateOf } from "../views/view";
-import { foldCommits } from "./execute";
+import { foldCommits, foldable } from "./execute";
 
 interface Decided {
   readonly stream: string;
@@ -99,7 +98,7 @@ const advance = async (
   if (!first) return undefined;
   if (first.version > seen + 1) return fromStream(ports, view, first.stream);
   let row = before;
-  for (const { stream, version, events } of fresh) row = evolveRow(view, stream, row, version, events as readonly DomainEvent[]);
+  for (const commit of fresh) row = evolveRow(view, commit.stream, row, commit.version, foldable(view.category, commit));
   return row;
 };
 
