@@ -4,6 +4,7 @@
 import fs from "node:fs";
 import http from "node:http";
 import https from "node:https";
+import { Readable } from "node:stream";
 import type { FileAnswer, FileEntry, FileRequest } from "../wire";
 import { isMissing, moveToTrash, openFolder, resolveInside, type Folder } from "./beneath";
 
@@ -18,6 +19,7 @@ export interface FilesOptions {
 const ENTRIES_MAX = 10_000;
 const DEPTH_MAX = 64;
 const UPLOAD_IDLE_MS = 60_000;
+const PIECE_BYTES = 256 * 1024;
 const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK } = fs.constants;
 
 type Problem = NonNullable<FileAnswer["problem"]>;
@@ -135,12 +137,25 @@ function upload(descriptor: number, offset: number, length: number, address: str
       else reject(new Refused({ code: "failed", message: `The file could not be sent: the store answered ${status}.` }));
     });
     if (length === 0) return void request.end();
-    const content = fs.createReadStream("", { fd: descriptor, start: offset, end: offset + length - 1, autoClose: false, highWaterMark: 1 << 18 });
+    const content = Readable.from(pieces(descriptor, offset, length), { objectMode: false });
     content.on("error", (error) => request.destroy(error));
-    // A file cut short meanwhile ends too early: the request would wait for the missing bytes.
-    content.on("end", () => void (content.bytesRead < length && request.destroy(new Error("short"))));
     content.pipe(request);
-    request.on("close", () => content.destroy());
+  });
+}
+
+async function* pieces(descriptor: number, offset: number, length: number): AsyncGenerator<Buffer> {
+  for (let done = 0; done < length;) {
+    const { bytesRead, buffer } = await readAt(descriptor, Buffer.allocUnsafe(Math.min(PIECE_BYTES, length - done)), offset + done);
+    // Cut short meanwhile: the request would wait for the missing bytes.
+    if (bytesRead === 0) throw new Error("the file became shorter");
+    yield buffer.subarray(0, bytesRead);
+    done += bytesRead;
+  }
+}
+
+function readAt(descriptor: number, buffer: Buffer, position: number): Promise<{ bytesRead: number; buffer: Buffer }> {
+  return new Promise((resolve, reject) => {
+    fs.read(descriptor, buffer, 0, buffer.length, position, (error, bytesRead) => (error ? reject(error) : resolve({ bytesRead, buffer })));
   });
 }
 

@@ -324,3 +324,75 @@ test("refuses to run tasks as root unless told so", async () => {
   expect(await agent.exited).toBe(2);
   expect(agent.output()).toContain("tasks would run as root");
 });
+
+describe("resource files", () => {
+  test("are there before the command, and one may be the program", async () => {
+    world = await openWorld();
+    await world.startAgent();
+    world.service.blobs.set("setup", { content: Buffer.from("#!/bin/sh\ncat data/in.txt; echo $0 $1; ls\n"), etag: '"1"' });
+    world.service.blobs.set("data", { content: Buffer.from("data\n") });
+    const resourceFiles = [{ blobSource: world.service.blobUrl("setup"), filePath: "mypoolsetup.exe" }, { blobSource: world.service.blobUrl("data"), filePath: "data/in.txt" }];
+    const one = await run({ line: "mypoolsetup.exe now" }, { task: "files", resourceFiles });
+    expect(await world.ended(tvm, one.key)).toMatchObject({ exitCode: 0 });
+    expect(world.read(tvm, "tasks/w/j/files/stdout.txt")).toBe("data\n./mypoolsetup.exe now\ndata\nmypoolsetup.exe\n");
+    const again = await run("cat data/in.txt; ls", { task: "files", attempt: 2, resourceFiles: resourceFiles.slice(1) });
+    await world.ended(tvm, again.key, 2);
+    expect(world.read(tvm, "tasks/w/j/files/stdout.txt")).toBe("data\ndata\n");
+  });
+
+  test("wanted by many tasks are fetched once; a changed one is noticed", async () => {
+    world = await openWorld();
+    await world.startAgent();
+    world.service.blobs.set("in", { content: Buffer.from("one"), etag: '"1"' });
+    const many = Array.from({ length: 30 }, () => assignment("cat in.txt", { resourceFiles: [{ blobSource: world.service.blobUrl("in"), filePath: "in.txt" }] }));
+    world.service.assign(tvm, ...many);
+    for (const one of many) expect(await world.ended(tvm, one.key)).toMatchObject({ exitCode: 0 });
+    expect(world.service.blobRequests.filter((request) => request.status === 200).length).toBe(1);
+    world.service.blobs.set("in", { content: Buffer.from("two"), etag: '"2"' });
+    const last = await run("cat in.txt", { resourceFiles: [{ blobSource: world.service.blobUrl("in"), filePath: "in.txt" }] });
+    await world.ended(tvm, last.key);
+    expect(world.read(tvm, "tasks/w/j", last.task, "stdout.txt")).toBe("two");
+  });
+
+  test("that cannot be had end the task without running it", async () => {
+    world = await openWorld();
+    const agent = await world.startAgent();
+    const one = await run("touch $WATASK_TVM_ROOT_DIR/shared/ran", { resourceFiles: [{ blobSource: world.service.blobUrl("missing"), filePath: "x" }] });
+    const end = await world.ended(tvm, one.key);
+    expect(end.error).toMatchObject({ category: "UserError", code: "BlobNotFound" });
+    expect([end.exitCode, fs.readdirSync(path.join(world.root(tvm), "shared"))]).toEqual([undefined, []]);
+    expect(JSON.stringify(end) + agent.output()).not.toContain("verysecret");
+  });
+
+  test("a stop while they are fetched ends the attempt", async () => {
+    world = await openWorld({ slots: 1 });
+    await world.startAgent();
+    world.service.blobs.set("busy", { content: Buffer.from(""), status: 503 });
+    const one = await run("exit 0", { resourceFiles: [{ blobSource: world.service.blobUrl("busy"), filePath: "x" }] });
+    await eventually(() => world.service.blobRequests.length > 0);
+    world.service.unassign(tvm, one);
+    const next = await run("exit 0");
+    expect(await world.ended(tvm, next.key)).toMatchObject({ exitCode: 0 });
+    expect(world.reportsOf(tvm, one.key)).toEqual([]);
+  });
+});
+
+test("files of the TVM are listed, read, told about and removed on request", async () => {
+  world = await openWorld();
+  await world.startAgent();
+  const one = await run("echo hello; echo x > made.txt; ln -s /etc/passwd link", { task: "files" });
+  await world.ended(tvm, one.key);
+  const ask = async (request: Parameters<typeof world.service.ask>[1]) => {
+    world.service.ask(tvm, request);
+    return eventually(() => world.service.tvm(tvm).fileAnswers.get(request.id));
+  };
+  const list = await ask({ id: "1", kind: "list", path: "tasks/w/j/files", recursive: true });
+  expect(list.entries?.map((entry) => entry.path)).toEqual(["tasks/w/j/files/stderr.txt", "tasks/w/j/files/stdout.txt", "tasks/w/j/files/wd", "tasks/w/j/files/wd/made.txt"]);
+  expect((await ask({ id: "2", kind: "read", path: "tasks/w/j/files/stdout.txt", offset: 1, length: 3, uploadUrl: world.service.blobUrl("range") })).problem).toBeUndefined();
+  expect(world.service.blobs.get("range")?.content.toString()).toBe("ell");
+  expect((await ask({ id: "3", kind: "read", path: "tasks/w/j/files/wd/link", uploadUrl: world.service.blobUrl("stolen") })).problem?.code).toBe("forbidden");
+  expect((await ask({ id: "4", kind: "stat", path: "../../service.json" })).problem?.code).toBe("forbidden");
+  expect((await ask({ id: "5", kind: "remove", path: "tasks/w/j/files/wd/made.txt" })).problem).toBeUndefined();
+  expect((await ask({ id: "6", kind: "stat", path: "tasks/w/j/files/wd/made.txt" })).problem?.code).toBe("notFound");
+  expect(world.service.blobs.has("stolen")).toBe(false);
+});
