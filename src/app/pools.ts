@@ -1,22 +1,34 @@
 // Use cases on pools and their TVMs.
 import { type Rejection, isRejection, rejection } from "../domain/decider";
 import { poolKey, poolStream, tvmKey } from "../domain/ids";
-import type { DeallocationOption, Pool, PoolCommand, PoolSpec } from "../domain/pool";
+import type { DeallocationOption, Pool, PoolCommand, PoolSpec, StartTask } from "../domain/pool";
 import type { Ports } from "../ports";
 import { type PoolRow, pools } from "../views/pools";
 import { type TaskRow, parseHeld, tasks } from "../views/tasks";
 import { type TvmRow, tvms } from "../views/tvms";
 import type { Call } from "./call";
 import { type Loaded, type Outcome, execute, load } from "./execute";
+import { HOLD_MAX } from "./place";
 import { type Page, type Rows, scan } from "./rows";
+import { sealFiles } from "./secrets";
 
 export type Condition<State> = (loaded: Loaded<State>) => Rejection | undefined;
 
 const onPool = (ports: Ports, call: Call, name: string, command: PoolCommand, condition?: Condition<Pool>): Promise<Outcome<"pool">> =>
   execute(ports, "pool", call.by, { stream: poolStream(poolKey(call.account, name)), command, condition });
 
+/** Addresses of the start task's files may carry their signatures: they are sealed before anything is stored. */
 export const addPool = (ports: Ports, call: Call, name: string, spec: PoolSpec): Promise<Outcome<"pool">> =>
-  onPool(ports, call, name, { type: "CreatePool", at: call.at, account: call.account, name, spec });
+  onPool(ports, call, name, {
+    type: "CreatePool",
+    at: call.at,
+    account: call.account,
+    name,
+    spec: spec.startTask ? { ...spec, startTask: sealed(ports, call, spec.startTask) } : spec,
+  });
+
+const sealed = (ports: Ports, call: Call, task: StartTask): StartTask =>
+  task.resourceFiles ? { ...task, resourceFiles: sealFiles(ports, call.account, task.resourceFiles) } : task;
 
 export const getPool = async (ports: Ports, call: Call, name: string): Promise<Loaded<Pool> | Rejection> => {
   const loaded = await load(ports, "pool", poolStream(poolKey(call.account, name)));
@@ -32,7 +44,10 @@ export const updatePool = (
   name: string,
   change: Pick<Extract<PoolCommand, { type: "UpdatePool" }>, "startTask" | "certificateReferences" | "metadata">,
   condition?: Condition<Pool>,
-): Promise<Outcome<"pool">> => onPool(ports, call, name, { ...change, type: "UpdatePool", at: call.at }, condition);
+): Promise<Outcome<"pool">> => {
+  const startTask = change.startTask ? { startTask: sealed(ports, call, change.startTask) } : {};
+  return onPool(ports, call, name, { ...change, ...startTask, type: "UpdatePool", at: call.at }, condition);
+};
 
 export const resizePool = (
   ports: Ports,
@@ -60,10 +75,10 @@ const TASKS_SHOWN = 20;
 
 const infoOf = async (ports: Ports, row: TvmRow): Promise<TvmInfo> => {
   const key = tvmKey(row.account, row.pool, row.name);
-  const held = await ports.views.keys(tasks, { index: "tvm", prefix: `${key}/`, limit: TASKS_SHOWN });
+  const held = await ports.views.keys(tasks, { index: "tvm", prefix: `${key}/`, limit: HOLD_MAX });
   const places = held.map((entry) => tasks.locate(parseHeld(entry).task));
   const rows = (await ports.views.get(tasks, places)).filter((task): task is TaskRow => task?.phase === "running");
-  return { tvm: row, running: rows.length, tasks: rows };
+  return { tvm: row, running: rows.length, tasks: rows.slice(0, TASKS_SHOWN) };
 };
 
 export const getTvm = async (ports: Ports, call: Call, pool: string, name: string): Promise<TvmInfo | Rejection> => {

@@ -2,18 +2,17 @@
 import type { TaskFile } from "../domain/task";
 import type { Ports } from "../ports";
 
-const SIGNATURE = /([?&]sig=)[^&#]*/i;
+const SIGNATURES = /([?&]sig=)[^&#]*/gi;
 
 export const sealFiles = (
   ports: Pick<Ports, "sealer">,
   account: string,
   files: readonly Pick<TaskFile, "blobSource" | "filePath">[],
 ): readonly TaskFile[] =>
-  files.map(({ blobSource, filePath }) =>
-    SIGNATURE.test(blobSource)
-      ? { blobSource: blobSource.replace(SIGNATURE, "$1REDACTED"), filePath, sealed: ports.sealer.seal(blobSource, account) }
-      : { blobSource, filePath },
-  );
+  files.map(({ blobSource, filePath }) => {
+    const shown = blobSource.replace(SIGNATURES, "$1REDACTED");
+    return shown === blobSource ? { blobSource, filePath } : { blobSource: shown, filePath, sealed: ports.sealer.seal(blobSource, account) };
+  });
 
 export const openFiles = (
   ports: Pick<Ports, "sealer">,
