@@ -89,6 +89,7 @@ const queueReasons = async (ports: Ports, call: Call, job: string, pool: string,
     others.push(`Job ${row.workItemName}/${row.name} has waiting tasks and ${rank}.`);
   }
   const counts = await jobCounts(ports, job);
-  if (counts.active > 1) others.push(`${counts.active} tasks of its own job wait too; they start in the order in which they were added.`);
+  const more = counts.active - 1;
+  if (more > 0) others.push(`${more} ${more === 1 ? "other task of its job waits" : "other tasks of its job wait"} too; they start in the order in which they were added.`);
   return others;
 };

@@ -32,9 +32,10 @@ export const schedulePool = async (ports: Ports, pool: string, wakes: readonly W
   const space = candidates.reduce((sum, { room }) => sum + Math.max(0, room.capacity - room.held), 0);
   const waiting = space > 0 ? await gatherJobs(ports, pool, Math.min(space, PLACE_MAX)) : [];
   const placed = place(candidates.map(({ room }) => room), waiting, fill);
-  await assign(ports, pool, placed, at);
-  await keepRooms(ports, pool, candidates, placed);
-  if (placed.length >= PLACE_MAX) await wake(ports, [{ pool, tvms: [] }]);
+  const assigned = await assign(ports, pool, placed, at);
+  await keepRooms(ports, pool, candidates, assigned);
+  // What was not assigned after all (its task was ended meanwhile) has left room for another.
+  if (placed.length >= PLACE_MAX || assigned.length < placed.length) await wake(ports, [{ pool, tvms: [] }]);
 };
 
 interface Candidate {
@@ -95,17 +96,22 @@ const headOf = async (ports: Ports, row: JobRow, limit: number, shared: boolean)
   };
 };
 
-const assign = async (ports: Ports, pool: string, placed: readonly Placed[], at: string): Promise<void> => {
-  if (placed.length === 0) return;
+/** Those that were assigned; the others were no longer waiting. */
+const assign = async (ports: Ports, pool: string, placed: readonly Placed[], at: string): Promise<Placed[]> => {
+  if (placed.length === 0) return [];
   const names = [...new Set(placed.map(({ tvm }) => tvm))];
   const before = await rowsOf(ports, names);
-  const orders = placed.flatMap(({ job, task, tvm }): Order<"task">[] => {
-    const row = before.get(tvm);
-    return row ? [{ stream: taskStream(`${job}.${task}`), command: { type: "AssignTask", at, pool: row.pool, tvm: row.name } }] : [];
+  const known = placed.filter(({ tvm }) => before.has(tvm));
+  const orders = known.map(({ job, task, tvm }): Order<"task"> => {
+    const row = before.get(tvm) as TvmRow;
+    return { stream: taskStream(`${job}.${task}`), command: { type: "AssignTask", at, pool: row.pool, tvm: row.name } };
   });
   const outcomes = await executeAll(ports, "task", "service", orders);
-  if (outcomes.some((outcome) => isRejection(outcome) || outcome.events.length === 0))
-    ports.log.debug("some tasks were no longer waiting when they were placed", { pool });
+  const assigned = known.filter((_, index) => {
+    const outcome = outcomes[index];
+    return outcome !== undefined && !isRejection(outcome) && outcome.events.length > 0;
+  });
+  if (assigned.length < placed.length) ports.log.debug("some tasks were no longer waiting when they were placed", { pool });
   // A TVM may have been lost between the look and the assignment: then its tasks go back at once.
   const after = await rowsOf(ports, names);
   for (const tvm of names) {
@@ -113,6 +119,7 @@ const assign = async (ports: Ports, pool: string, placed: readonly Placed[], at:
     if (row && usable(row)) ports.signals.notify(tvm);
     else await takeFrom(ports, tvm, "tvmLost", "requeue", at);
   }
+  return assigned;
 };
 
 const rowsOf = async (ports: Ports, names: readonly string[]): Promise<Map<string, TvmRow>> => {

@@ -1,7 +1,7 @@
 // Performs the effects of what happened. Everything here may be repeated: wakes and nudges are hints, commands are fenced.
 // Effects of one batch are gathered first, so that a thousand completions wake their pool once.
 import type { AnyEvent } from "../domain/aggregates";
-import { categoryOf, jobStream, keyOf, parentOf, poolKey, taskStream } from "../domain/ids";
+import { accountOf, categoryOf, jobStream, keyOf, parentOf, poolKey, taskStream, tvmKey } from "../domain/ids";
 import type { DeallocationOption } from "../domain/pool";
 import { type Effect, react } from "../domain/reactions";
 import type { RequeueReason } from "../domain/task";
@@ -98,14 +98,26 @@ const rowsOfJobs = async (ports: Ports, effects: readonly Effect[]): Promise<Map
   return found;
 };
 
-/** Ends tasks that are not completed: their job is closing. */
+/**
+ * Ends tasks that are not completed: their job is closing. Tells the TVMs itself: when the job is being deleted, the events are
+ * forgotten before the feed may have brought them.
+ */
 export const endTasks = async (ports: Ports, keys: readonly string[], message: string, at: string): Promise<void> => {
-  await executeAll(
+  const outcomes = await executeAll(
     ports,
     "task",
     "service",
     keys.map((key): Order<"task"> => ({ stream: taskStream(key), command: { type: "TerminateTask", at, message, byUser: false } })),
   );
+  const freed = new Map<string, Set<string>>();
+  for (const outcome of outcomes) {
+    if (!("events" in outcome) || !outcome.events.some((event) => event.type === "TaskCompleted" && event.attempt !== undefined)) continue;
+    const { job, pool = "", tvm = "" } = outcome.state;
+    const key = poolKey(accountOf(job), pool);
+    freed.set(key, (freed.get(key) ?? new Set()).add(tvmKey(accountOf(job), pool, tvm)));
+  }
+  await wake(ports, [...freed].map(([pool, tvms]) => ({ pool, tvms: [...tvms].map((tvm) => ({ tvm })) })));
+  for (const tvms of freed.values()) for (const tvm of tvms) ports.signals.notify(tvm);
 };
 
 /** Most attempts handled at once when a TVM is taken away. */

@@ -2,15 +2,17 @@
 // means something: a TVM that was not heard of for too long is lost, and its tasks go to others.
 import { addMs } from "../domain/time";
 import { jobStream, parentOf, poolStream, tvmStream, workItemStream } from "../domain/ids";
-import type { Ports, Row, ViewLayout } from "../ports";
+import type { Ports, Row, ViewLayout, Views } from "../ports";
 import { heartbeats, rooms } from "../views/errands";
 import { jobs } from "../views/jobs";
 import { pools } from "../views/pools";
+import { tasks } from "../views/tasks";
 import { tvms } from "../views/tvms";
 import { workItems } from "../views/workItems";
 import { LOST_AFTER_MS } from "./agents";
 import { execute } from "./execute";
 import { takeFrom } from "./react";
+import { UPLOADS, UPLOAD_MS } from "./tvmFiles";
 import { wake } from "./wakes";
 
 const SWEEP_MAX = 500;
@@ -20,6 +22,7 @@ export const sweep = async (ports: Ports, at: string): Promise<void> => {
   await freeUnfitTvms(ports, at);
   await repeatNudges(ports);
   await repeatWakes(ports);
+  await removeUploads(ports, at);
 };
 
 const loseSilentTvms = async (ports: Ports, at: string): Promise<void> => {
@@ -56,6 +59,44 @@ const repeatNudges = async (ports: Ports): Promise<void> => {
 /** Pools in which a TVM has room: whatever waits there is placed, should its wake have been lost. */
 const repeatWakes = async (ports: Ports): Promise<void> => {
   const open = await ports.views.query(rooms, { index: "spread", prefix: "", limit: SWEEP_MAX });
-  const names = new Set(open.map(({ row }) => row.pool));
-  await wake(ports, [...names].map((pool) => ({ pool, tvms: [] })));
+  const hints = new Map<string, string[]>(open.map(({ row }) => [row.pool, []]));
+  // And that a TVM has room may be what was lost: where tasks wait, some TVMs are looked at anew each time, all of them in turn.
+  for (const pool of await poolsWithWaitingTasks(ports)) hints.set(pool, await nextOf(ports, tvms, `${pool}/`, HINTS_MAX));
+  await wake(
+    ports,
+    [...hints].map(([pool, names]) => ({ pool, tvms: names.map((name) => ({ tvm: `${pool}.${name}` })) })),
+  );
+};
+
+/** TVMs of a pool looked at anew in one sweep. */
+const HINTS_MAX = 64;
+
+const poolsWithWaitingTasks = async (ports: Ports): Promise<Set<string>> => {
+  const found = new Set<string>();
+  for (const entry of await nextOf(ports, jobs, "", SWEEP_MAX)) {
+    const [pool, job] = entry.split("/") as [string, string];
+    if (!found.has(pool) && (await ports.views.keys(tasks, { index: "queue", prefix: `${job}/`, limit: 1 })).length > 0) found.add(pool);
+  }
+  return found;
+};
+
+// Where the last sweep of an index by pool ended, so that each goes on from there. Forgotten at will.
+const ends = new WeakMap<Views, Map<string, string>>();
+
+/** What follows the prefix in the next entries of the view's index `pool`, from the start again after the last. */
+const nextOf = async (ports: Ports, view: ViewLayout<never> | ViewLayout, prefix: string, limit: number): Promise<string[]> => {
+  const known = ends.get(ports.views) ?? new Map<string, string>();
+  ends.set(ports.views, known);
+  const place = `${view.name} ${prefix}`;
+  const after = known.get(place);
+  const found = await ports.views.keys(view, { index: "pool", prefix, limit, ...(after === undefined ? {} : { after }) });
+  if (found.length < limit) known.delete(place);
+  else known.set(place, found[found.length - 1] as string);
+  return found.map((entry) => entry.slice(prefix.length));
+};
+
+/** Pieces of files that nobody came to read. */
+const removeUploads = async (ports: Ports, at: string): Promise<void> => {
+  const deadline = addMs(at, -UPLOAD_MS);
+  for (const { path, modifiedAt } of await ports.files.list(UPLOADS, undefined, SWEEP_MAX)) if (modifiedAt < deadline) await ports.files.remove(path);
 };

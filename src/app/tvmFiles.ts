@@ -25,8 +25,8 @@ export type FilesOf =
 
 /** How long a TVM may take to answer: the service's own time limit of a request (reference section 1). */
 const ANSWER_MS = 25_000;
-/** Uploads are removed after this long even if nobody read them. */
-const UPLOAD_MS = 600_000;
+/** An address for an upload is good for this long; what was uploaded and not read goes with the sweep after it. */
+export const UPLOAD_MS = 600_000;
 /** Bytes fetched from a TVM at a time: a big file is read piece by piece, as the reader takes it. */
 const PIECE_BYTES = 8 * 1024 * 1024;
 
@@ -151,9 +151,12 @@ const refusalIn = (answer: FileAnswer): Rejection | undefined => {
   }
 };
 
+/** Where pieces of files wait for their reader. */
+export const UPLOADS = "exchange/";
+
 const fetchPiece = async (ports: Ports, place: Place, path: string, offset: number, length: number): Promise<AsyncIterable<Uint8Array> | Rejection> => {
   if (length === 0) return noBytes();
-  const upload = `exchange/${accountOf(place.tvm)}/${ports.random.id(18)}`;
+  const upload = `${UPLOADS}${accountOf(place.tvm)}/${ports.random.id(18)}`;
   const expiresAt = new Date(ports.clock.now().getTime() + UPLOAD_MS);
   const uploadUrl = await ports.files.signedUrl(upload, "write", expiresAt);
   const answer = await ask(ports, place.tvm, { kind: "read", path: join(place.base, path), offset, length, uploadUrl });
@@ -178,11 +181,13 @@ async function* pieces(ports: Ports, place: Place, path: string, from: number, l
   let sent = 0;
   let piece: AsyncIterable<Uint8Array> | Rejection = first;
   for (;;) {
+    const before = sent;
     for await (const bytes of piece) {
       sent += bytes.byteLength;
       yield bytes;
     }
     if (sent >= length) return;
+    if (sent === before) throw new Error("the file has become shorter while it was read");
     piece = await fetchPiece(ports, place, path, from + sent, Math.min(length - sent, PIECE_BYTES));
     if (isRejection(piece)) throw new Error(`the rest of the file could not be read: ${piece.code}`);
   }
