@@ -66,6 +66,9 @@ export const join = async (ports: Ports, request: JoinRequest, at: string): Prom
   if (!known) return notYours;
   const [pool] = await ports.views.get(pools, [pools.locate(parentOf(known.tvm))]);
   if (!pool || pool.gone) return goneTvm;
+  // Written first: if this ends half way, the TVM has joined and is silent, and its silence must be noticed.
+  const [row] = await ports.views.get(tvms, [tvms.locate(known.tvm)]);
+  if (row && !row.joined && row.boot === known.boot) await heard(ports, known.tvm, known.boot, at);
   const { address, cores, platform, separateUser } = request.machine;
   const outcome = await execute(ports, "tvm", known.tvm, {
     stream: tvmStream(known.tvm),
@@ -126,23 +129,28 @@ const refusalFor = (row: TvmRow | undefined, boot: number): Rejection | undefine
 
 /** What the TVM tells is durable before it is answered: then it may forget it. */
 const takeIn = async (ports: Ports, tvm: string, request: ExchangeRequest): Promise<void> => {
-  if (request.reports.length > 0)
+  if (request.reports.length > 0) {
     await ports.bus.send("reports", [
       { body: { kind: "reports", tvm, boot: request.boot, capacity: request.capacity, reports: request.reports as never } },
     ]);
-  else await sayCapacity(ports, tvm, request.capacity);
+    saidBy(ports).set(tvm, request.capacity);
+  } else await sayCapacity(ports, tvm, request.capacity);
   await takeErrands(ports, tvm, request);
 };
 
 // How much each TVM last said it would hold, so that saying it again costs nothing. Forgotten at will.
 const capacities = new WeakMap<object, Map<string, number>>();
 
-const sayCapacity = async (ports: Ports, tvm: string, capacity: number): Promise<void> => {
+const saidBy = (ports: Ports): Map<string, number> => {
   let map = capacities.get(ports.views);
   if (!map) capacities.set(ports.views, (map = new Map()));
-  if (map.get(tvm) === capacity) return;
-  map.set(tvm, capacity);
+  return map;
+};
+
+const sayCapacity = async (ports: Ports, tvm: string, capacity: number): Promise<void> => {
+  if (saidBy(ports).get(tvm) === capacity) return;
   await wake(ports, [{ pool: parentOf(tvm), tvms: [{ tvm, capacity }] }]);
+  saidBy(ports).set(tvm, capacity);
 };
 
 const takeErrands = async (ports: Ports, tvm: string, request: ExchangeRequest): Promise<void> => {
@@ -278,18 +286,29 @@ const startTaskFor = (ports: Ports, row: TvmRow): { startTask?: StartTaskOrder }
 
 // ---------------------------------------------------------------- heartbeats
 
-const lastWritten = new WeakMap<object, Map<string, number>>();
+const lastWritten = new WeakMap<object, Map<string, { readonly boot: number; readonly at: number }>>();
 
 const heard = async (ports: Ports, tvm: string, boot: number, at: string): Promise<void> => {
   let map = lastWritten.get(ports.views);
   if (!map) lastWritten.set(ports.views, (map = new Map()));
   const now = Date.parse(at);
-  if (now - (map.get(tvm) ?? 0) < HEARTBEAT_WRITE_MS) return;
-  map.set(tvm, now);
+  const last = map.get(tvm);
+  if (last?.boot === boot && now - last.at < HEARTBEAT_WRITE_MS) return;
+  await writeHeartbeat(ports, tvm, boot, at);
+  map.set(tvm, { boot, at: now });
+};
+
+/** From here on the TVM's silence is noticed. */
+export const writeHeartbeat = async (ports: Ports, tvm: string, boot: number, at: string): Promise<void> => {
   const partition = parentOf(tvm);
   const [before] = await ports.views.get(heartbeats, [{ partition, id: tvm }]);
   const row: HeartbeatRow = { id: tvm, version: (before?.version ?? 0) + 1, tvm, boot, at };
   await ports.views.write([{ view: heartbeats, partition, rows: [{ from: before?.version ?? 0, row }], counters: {} }]);
+};
+
+/** Before views are made anew: what was written there is said again. */
+export const forgetSaid = (views: Ports["views"]): void => {
+  for (const memory of [capacities, told, lastWritten]) memory.delete(views);
 };
 
 /** Whatever was kept about a TVM that has left. */
