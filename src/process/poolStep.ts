@@ -118,7 +118,8 @@ interface Failures {
 const orderMachines = async (ports: Ports, pool: Pool, staying: readonly Member[], at: string): Promise<Failures> => {
   const starting = staying.map(({ state }) => state).filter((tvm) => tvm.phase === "starting" && !tvm.joined);
   if (starting.length === 0) return { messages: [], lookAt: undefined };
-  const due = starting.filter((tvm) => addMs(tvm.stateAt, pauseBefore(tvm)) <= at);
+  // Without a pause it is due whatever the clocks say: the time of an allocation can lie a moment ahead.
+  const due = starting.filter((tvm) => pauseBefore(tvm) === 0 || addMs(tvm.stateAt, pauseBefore(tvm)) <= at);
   const later = starting.filter((tvm) => !due.includes(tvm)).map((tvm) => addMs(tvm.stateAt, pauseBefore(tvm)));
   const answers = due.length > 0 ? await ports.machines.ensure(due.map((tvm) => orderFor(ports, pool, tvm))) : [];
   const messages = answers.flatMap(({ error }) => (error === undefined ? [] : [error]));
