@@ -1,0 +1,296 @@
+// Every operation that takes a body, against everything that can be wrong with one: made by rule from what each body may
+// have, with the exact status, code and property that the caller is told. Nothing that is refused changes anything.
+import { operations } from "../../src/api/operations";
+import { JOB, POOL, type Service, TASK, WORK_ITEM, ask, openService, refusal } from "./support";
+
+let service: Service;
+beforeAll(async () => {
+  service = await openService();
+  for (const [target, body] of [["/pools", POOL], ["/workitems", WORK_ITEM], [`${JOB}/tasks`, TASK]] as const)
+    expect((await ask(service, "POST", target, { body })).status).toBe(201);
+});
+afterAll(async () => {
+  expect(service.errors).toEqual([]);
+  await service.close();
+});
+
+/** A value that breaks a property, and what is said of it; the property itself unless another is named. */
+type Bad = readonly [value: unknown, code?: string, property?: string];
+
+interface Shape {
+  readonly good: Readonly<Record<string, unknown>>;
+  readonly required?: readonly string[];
+  readonly bad: Readonly<Record<string, readonly Bad[]>>;
+}
+
+const VALUE = "InvalidPropertyValue";
+const LATER = "NotImplemented";
+const long = (length: number): string => "x".repeat(length);
+
+const NAME: Bad[] = [[""], ["a b"], ["a.b"], ["ä"], [long(65)], [7], [{}], [["a"]], [true]];
+const COMMAND_LINE: Bad[] = [[""], [" "], [long(32 * 1024 + 1)], ["é".repeat(16 * 1024 + 1)], ["a\0b"], [1], [[]]];
+const INTEGER: Bad[] = [["1"], [1.5], [true], [{}], [1e300], [Number.MAX_SAFE_INTEGER + 2]];
+const BOOLEAN: Bad[] = [["true"], [1], [{}]];
+const DURATION: Bad[] = [["5 minutes"], ["P1Y"], ["PT"], ["P"], [""], [300], ["-PT5M"], [`PT${long(80)}`]];
+const METADATA: Bad[] = [
+  ["x"],
+  [[{ name: "a" }], "MissingRequiredProperty", "metadata[0].value"],
+  [[{ name: "", value: "v" }], VALUE, "metadata[0].name"],
+  [[{ name: "a", value: 1 }], VALUE, "metadata[0].value"],
+  [[{ name: "a", value: "v", extra: 1 }], "UnsupportedProperty", "metadata[0].extra"],
+  [Array.from({ length: 101 }, () => ({ name: "a", value: "v" }))],
+];
+
+const file = (changes: object = {}) => ({ blobSource: "https://s.example/c/x", filePath: "x", ...changes });
+
+const resourceFiles = (at: string): Bad[] => [
+  ["x"],
+  [[7], VALUE, `${at}[0]`],
+  [[{ filePath: "x" }], "MissingRequiredProperty", `${at}[0].blobSource`],
+  [[{ blobSource: "https://s/x" }], "MissingRequiredProperty", `${at}[0].filePath`],
+  [[file(), file({ extra: 1 })], "UnsupportedProperty", `${at}[1].extra`],
+  ...["ftp://s/x", "s/x", "file:///etc/passwd", "http://", "https://me:pw@s/x", "javascript:alert(1)", `https://s/${long(5000)}`, ""].map((blobSource): Bad => [[file({ blobSource })], VALUE, `${at}[0].blobSource`]),
+  ...["../x", "a/../../x", "..\\x", "/etc/passwd", "\\x", "C:\\x", "c:x", "a//b", "./x", "a/.", "", "a\0b", long(261)].map((filePath): Bad => [[file({ filePath })], VALUE, `${at}[0].filePath`]),
+  [Array.from({ length: 1001 }, () => file())],
+];
+
+const environmentSettings = (at: string): Bad[] => [
+  ["x"],
+  [[{ name: "A" }], "MissingRequiredProperty", `${at}[0].value`],
+  [[{ name: "A", value: 1 }], VALUE, `${at}[0].value`],
+  [[{ name: "A", value: "a\0b" }], VALUE, `${at}[0].value`],
+  [[{ name: "A", value: "1", extra: 1 }], "UnsupportedProperty", `${at}[0].extra`],
+  ...["", "A=B", "A\nB", "WATASK_TASK_NAME", "watask_pool_name", "WATASK_ANYTHING", long(257)].map((name): Bad => [[{ name, value: "1" }], VALUE, `${at}[0].name`]),
+  [[{ name: "A", value: "1" }, { name: "a", value: "2" }], VALUE, at],
+  [[{ name: "A", value: long(20_000) }, { name: "B", value: long(20_000) }], VALUE, at],
+  [Array.from({ length: 501 }, (_, index) => ({ name: `A${index}`, value: "" }))],
+];
+
+const RETRIES: Bad[] = [...INTEGER, [-2], [2 ** 31]];
+
+const within = (at: string, bad: readonly Bad[], wrap: (value: unknown) => unknown): Bad[] => bad.map(([value, code = VALUE, property = at]) => [wrap(value), code, property]);
+
+const START_TASK: Bad[] = [
+  ["x"],
+  [{}, "MissingRequiredProperty", "startTask.commandLine"],
+  [{ commandLine: "x", name: "y" }, "UnsupportedProperty", "startTask.name"],
+  [{ commandLine: "x", runElevated: true }, "InsufficientAccountPermissions", "startTask.runElevated"],
+  ...within("startTask.commandLine", COMMAND_LINE, (commandLine) => ({ commandLine })),
+  ...within("startTask.waitForSuccess", BOOLEAN, (waitForSuccess) => ({ commandLine: "x", waitForSuccess })),
+  ...within("startTask.maxTaskRetryCount", RETRIES, (maxTaskRetryCount) => ({ commandLine: "x", maxTaskRetryCount })),
+  ...within("startTask.resourceFiles", resourceFiles("startTask.resourceFiles"), (value) => ({ commandLine: "x", resourceFiles: value })),
+  ...within("startTask.environmentSettings", environmentSettings("startTask.environmentSettings"), (value) => ({ commandLine: "x", environmentSettings: value })),
+];
+
+const CERTIFICATES: Bad[] = [[[{ thumbprint: "ab", thumbprintAlgorithm: "sha1" }], LATER], ["x", LATER]];
+const TARGET: Bad[] = [...INTEGER, [-1], [51]];
+const RESIZE_TIMEOUT: Bad[] = [...DURATION, ["PT4M59S"]];
+
+const JOB_CONSTRAINTS = (at: string): Bad[] => [
+  ["x"],
+  [{ extra: 1 }, "UnsupportedProperty", `${at}.extra`],
+  ...within(`${at}.maxWallClockTime`, [...DURATION, ["PT0S"]], (maxWallClockTime) => ({ maxWallClockTime })),
+  ...within(`${at}.maxTaskRetryCount`, RETRIES, (maxTaskRetryCount) => ({ maxTaskRetryCount })),
+];
+const PRIORITY: Bad[] = [...INTEGER, [-1001], [1001]];
+
+const pool: Shape = {
+  good: { name: "new", osFamily: "3", tvmSize: "small", targetDedicated: 1 },
+  required: ["name", "osFamily", "tvmSize", "targetDedicated"],
+  bad: {
+    name: NAME,
+    osFamily: [["1"], ["5"], ["linux"], [3], [""]],
+    tvmSize: [["extrasmall"], ["A0"], ["huge"], [1], [""]],
+    targetDedicated: TARGET,
+    targetOSVersion: [[""], [long(65)], [1]],
+    resizeTimeout: RESIZE_TIMEOUT,
+    communication: BOOLEAN,
+    startTask: START_TASK,
+    certificateReferences: CERTIFICATES,
+    metadata: METADATA,
+    maxTasksPerTVM: [...INTEGER, [0], [5]],
+    schedulingPolicy: [["Pack"], [{}, "MissingRequiredProperty", "schedulingPolicy.tvmFillType"], [{ tvmFillType: "Random" }, VALUE, "schedulingPolicy.tvmFillType"], [{ tvmFillType: "Pack", x: 1 }, "UnsupportedProperty", "schedulingPolicy.x"]],
+    enableAutoScale: [[true, LATER], ["yes", LATER]],
+    autoScaleFormula: [["$TargetDedicated=1", LATER]],
+  },
+};
+
+const poolPatch: Shape = { good: { metadata: [] }, bad: { startTask: START_TASK, certificateReferences: CERTIFICATES, metadata: METADATA } };
+
+const jobUpdate: Shape = { good: { priority: 1 }, bad: { priority: PRIORITY, jobConstraints: JOB_CONSTRAINTS("jobConstraints") } };
+
+const SHAPES: Readonly<Record<string, readonly [method: string, target: string, shape: Shape]>> = {
+  AddPool: ["POST", "/pools", pool],
+  PatchPool: ["PATCH", "/pools/p1", poolPatch],
+  UpdatePoolProperties: ["POST", "/pools/p1?updateproperties", poolPatch],
+  ResizePool: [
+    "POST",
+    "/pools/p1?resize",
+    {
+      good: { targetDedicated: 1 },
+      required: ["targetDedicated"],
+      bad: { targetDedicated: TARGET, resizeTimeout: RESIZE_TIMEOUT, tvmDeallocationOption: [["drop"], [1], [""]] },
+    },
+  ],
+  AddWorkItem: [
+    "POST",
+    "/workitems",
+    {
+      good: { ...WORK_ITEM, name: "new" },
+      required: ["name", "jobExecutionEnvironment"],
+      bad: {
+        name: NAME,
+        schedule: [[{ recurrenceInterval: "P1D" }, LATER], [{}, LATER]],
+        jobSpecification: [
+          ["x"],
+          [{ extra: 1 }, "UnsupportedProperty", "jobSpecification.extra"],
+          [{ jobManager: { name: "jm", commandLine: "x" } }, LATER, "jobSpecification.jobManager"],
+          ...within("jobSpecification.priority", PRIORITY, (priority) => ({ priority })),
+          ...within("jobSpecification.jobConstraints", JOB_CONSTRAINTS("jobSpecification.jobConstraints"), (jobConstraints) => ({ jobConstraints })),
+        ],
+        jobExecutionEnvironment: [
+          ["p1"],
+          [{}, "MissingRequiredProperty", "jobExecutionEnvironment.poolName"],
+          [{ poolName: "p1", x: 1 }, "UnsupportedProperty", "jobExecutionEnvironment.x"],
+          [{ autoPoolSpecification: {} }, LATER, "jobExecutionEnvironment.autoPoolSpecification"],
+          ...within("jobExecutionEnvironment.poolName", NAME, (poolName) => ({ poolName })),
+        ],
+        metadata: METADATA,
+      },
+    },
+  ],
+  PatchJob: ["PATCH", JOB, jobUpdate],
+  UpdateJob: ["PUT", JOB, jobUpdate],
+  TerminateJob: ["POST", `${JOB}?terminate`, { good: {}, bad: { terminateReason: [[""], [long(1025)], [1], ["a\0"]] } }],
+  AddTask: [
+    "POST",
+    `${JOB}/tasks`,
+    {
+      good: { ...TASK, name: "new" },
+      required: ["name", "commandLine"],
+      bad: {
+        name: NAME,
+        commandLine: COMMAND_LINE,
+        resourceFiles: resourceFiles("resourceFiles"),
+        environmentSettings: environmentSettings("environmentSettings"),
+        affinityInfo: [["x"], [{}, "MissingRequiredProperty", "affinityInfo.affinityId"], [{ affinityId: 1 }, VALUE, "affinityInfo.affinityId"], [{ affinityId: long(1025) }, VALUE, "affinityInfo.affinityId"]],
+        runElevated: [...BOOLEAN, [true, "InsufficientAccountPermissions"]],
+        taskConstraints: [
+          ["x"],
+          [{ extra: 1 }, "UnsupportedProperty", "taskConstraints.extra"],
+          ...within("taskConstraints.maxWallClockTime", [...DURATION, ["PT0S"]], (maxWallClockTime) => ({ maxWallClockTime })),
+          ...within("taskConstraints.retentionTime", DURATION, (retentionTime) => ({ retentionTime })),
+          ...within("taskConstraints.maxTaskRetryCount", RETRIES, (maxTaskRetryCount) => ({ maxTaskRetryCount })),
+        ],
+      },
+    },
+  ],
+  AddTaskCollection: ["POST", `${JOB}/tasks?addtaskcollection`, { good: { value: [{ ...TASK, name: "new" }] }, required: ["value"], bad: { value: [["x"], [[]], [{}]] } }],
+};
+
+const STATUS: Readonly<Record<string, number>> = { NotImplemented: 501, InsufficientAccountPermissions: 403 };
+
+/** Nothing of the refused has happened: the same things are there, with the same definitions. */
+const everything = async (): Promise<string> => {
+  const lists = await Promise.all(["/pools", "/workitems", "/workitems/w1/jobs", `${JOB}/tasks`].map((target) => ask(service, "GET", target)));
+  return lists.map(({ text }) => text).join("\n");
+};
+
+test("every operation that takes a body is here", () => {
+  const taking = operations.filter((one) => one.version === "classic" && one.body !== undefined).map((one) => one.name);
+  expect(taking.sort()).toEqual(Object.keys(SHAPES).sort());
+});
+
+describe.each(Object.entries(SHAPES).map(([name, [method, target, shape]]) => ({ name, method, target, shape })))("$name", ({ name, method, target, shape }) => {
+  let before: string;
+  beforeAll(async () => {
+    before = await everything();
+  });
+  afterAll(async () => {
+    expect(await everything()).toBe(before);
+  });
+
+  const send = (options: Parameters<typeof ask>[3]) => ask(service, method, target, options);
+  const sendRaw = (raw: string | Uint8Array, headers: Record<string, string> = {}) => send({ raw, headers });
+  const optional = name === "TerminateJob";
+
+  test("what is missing is named", async () => {
+    for (const property of shape.required ?? []) {
+      const { [property]: _, ...rest } = shape.good;
+      expect(refusal(await send({ body: rest }))).toBe(`400 MissingRequiredProperty ${property}`);
+      // Some clients write null for what they leave out.
+      expect(refusal(await send({ body: { ...rest, [property]: null } }))).toBe(`400 MissingRequiredProperty ${property}`);
+    }
+  });
+
+  test("what is not known is named", async () => {
+    for (const property of ["colour", "state", "eTag", "Name", "url"]) {
+      expect(refusal(await send({ body: { ...shape.good, [property]: "x" } }))).toBe(`400 UnsupportedProperty ${property}`);
+    }
+  });
+
+  test.each(Object.keys(shape.bad))("%s: wrong types, ranges, forms", async (property) => {
+    for (const [value, code = VALUE, about = property] of shape.bad[property] as readonly Bad[]) {
+      const got = await send({ body: { ...shape.good, [property]: value } });
+      const shown = (JSON.stringify(value) ?? "").slice(0, 80);
+      expect([shown, refusal(got)]).toEqual([shown, `${STATUS[code] ?? 400} ${code} ${about}`]);
+      for (const { value: text } of got.json.values as { value: string }[]) expect(text.length).toBeLessThanOrEqual(64);
+      if (code === VALUE) expect(got.json.values.map((one: { key: string }) => one.key)).toEqual(["PropertyName", "PropertyValue", "Reason"]);
+    }
+  });
+
+  test("what is no JSON object", async () => {
+    for (const raw of ["{", "not json", "[]", "7", "null", '"x"', '{"a":1,"a":2}', '{"__proto__":{"a":1}}', '{"constructor":1}', `{"a":${"[".repeat(30)}${"]".repeat(30)}}`])
+      expect([raw, refusal(await sendRaw(raw))]).toEqual([raw, "400 InvalidRequestBody"]);
+    expect(refusal(await sendRaw(new Uint8Array([0x7b, 0xff, 0x7d])))).toBe("400 InvalidRequestBody");
+    if (!optional) expect(refusal(await sendRaw(""))).toBe("400 InvalidRequestBody");
+  });
+
+  test("what is too large, before it is read, or while", async () => {
+    const most = name === "AddTaskCollection" ? 4 * 1024 * 1024 : 1024 * 1024;
+    const large = JSON.stringify({ ...shape.good, filler: long(most) });
+    expect(refusal(await sendRaw(large))).toBe("413 RequestBodyTooLarge");
+    const stream = new ReadableStream<Uint8Array>({ pull: (controller) => controller.enqueue(new Uint8Array(256 * 1024).fill(32)) });
+    expect(refusal(await send({ raw: stream }))).toBe("413 RequestBodyTooLarge");
+  });
+
+  test("another type, charset or encoding of the body", async () => {
+    const raw = JSON.stringify(shape.good);
+    for (const type of ["text/plain", "application/xml", "application/json; charset=utf-16", "application/jsonp", "application/x-www-form-urlencoded"])
+      expect(refusal(await sendRaw(raw, { "content-type": type }))).toBe("400 InvalidHeaderValue Content-Type");
+    expect(refusal(await sendRaw(raw, { "content-encoding": "gzip" }))).toBe("400 UnsupportedHeader Content-Encoding");
+  });
+
+  test("who asks, when, in which version", async () => {
+    const body = shape.good;
+    expect(refusal(await send({ body, authorization: null }))).toBe("403 AuthenticationFailed");
+    expect(refusal(await send({ body, key: Buffer.alloc(64).toString("base64") }))).toBe("403 AuthenticationFailed");
+    expect(refusal(await send({ body, date: new Date(service.ports.clock.now().getTime() - 16 * 60_000).toUTCString() }))).toBe("403 AuthenticationFailed ocp-date");
+    expect(refusal(await send({ body, version: "2099-01-01.0.0" }))).toBe("400 UnsupportedRequestVersion api-version");
+    expect(refusal(await send({ body, version: null }))).toBe("400 MissingRequiredQueryParameter api-version");
+    expect(refusal(await send({ body, query: { colour: "red" } }))).toBe("400 UnsupportedQueryParameter colour");
+    expect(refusal(await send({ body, headers: { "if-match": "0x1", "if-none-match": "0x1" } }))).toBe("400 MultipleConditionHeadersNotSupported");
+    expect(refusal(await send({ body, headers: { "if-modified-since": "yesterday" } }))).toBe("400 InvalidHeaderValue If-Modified-Since");
+  });
+});
+
+test("what is left out may be written as null, and annotations are nobody's business", async () => {
+  const body = { ...POOL, name: "nulls", "odata.metadata": "x", "tvmSize@odata.type": "Edm.String", startTask: null, metadata: null, schedulingPolicy: null, resizeTimeout: null };
+  expect((await ask(service, "POST", "/pools", { body })).status).toBe(201);
+  expect((await ask(service, "GET", "/pools/nulls")).json.startTask).toBeUndefined();
+});
+
+test("elevated tasks are taken where the operator allows them, and the refusal names the switch", async () => {
+  const body = { ...TASK, name: "root", runElevated: true };
+  expect((await ask(service, "POST", `${JOB}/tasks`, { body })).json.message.value).toContain("--allow-elevated");
+  const allowing = { ports: { ...service.ports, policy: { ...service.ports.policy, allowElevated: true } } };
+  expect((await ask(allowing, "POST", `${JOB}/tasks`, { body })).status).toBe(201);
+  expect((await ask(service, "GET", `${JOB}/tasks/root`)).json.runElevated).toBe(true);
+});
+
+test("the address of a file is told without its signature", async () => {
+  const blobSource = "ftp://s/x?sig=SECRET";
+  const got = await ask(service, "POST", `${JOB}/tasks`, { body: { ...TASK, name: "f", resourceFiles: [{ blobSource, filePath: "x" }] } });
+  expect(refusal(got)).toBe("400 InvalidPropertyValue resourceFiles[0].blobSource");
+  expect(got.text).not.toContain("SECRET");
+});
