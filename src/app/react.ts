@@ -5,11 +5,12 @@ import { accountOf, categoryOf, jobStream, keyOf, parentOf, poolKey, taskStream,
 import type { DeallocationOption } from "../domain/pool";
 import { type Effect, react } from "../domain/reactions";
 import type { RequeueReason } from "../domain/task";
-import { waits } from "../domain/tvm";
+import { usable, waits } from "../domain/tvm";
 import type { Commit, Ports, Row } from "../ports";
 import { errands, rooms } from "../views/errands";
 import { type JobRow, jobs } from "../views/jobs";
 import { type TaskRow, parseHeld, tasks } from "../views/tasks";
+import { tvms } from "../views/tvms";
 import { type Order, executeAll } from "./execute";
 import { wake } from "./wakes";
 
@@ -37,9 +38,9 @@ const placesOfTasks = async (ports: Ports, commits: readonly Commit[]): Promise<
 const perform = async (ports: Ports, effects: readonly Effect[], at: string): Promise<void> => {
   const wakes = new Map<string, Set<string>>();
   const wakeUp = (pool: string, tvm?: string): void => {
-    const tvms = wakes.get(pool) ?? new Set();
-    if (tvm !== undefined) tvms.add(tvm);
-    wakes.set(pool, tvms);
+    const hinted = wakes.get(pool) ?? new Set();
+    if (tvm !== undefined) hinted.add(tvm);
+    wakes.set(pool, hinted);
   };
   const jobRows = await rowsOfJobs(ports, effects);
   const nudges = new Map<string, Extract<Effect, { kind: "nudge" }>>();
@@ -68,7 +69,7 @@ const perform = async (ports: Ports, effects: readonly Effect[], at: string): Pr
         break;
       }
       case "takeFrom":
-        await takeFrom(ports, effect.tvm, effect.reason, effect.option, at);
+        await takeStill(ports, effect, at);
         break;
       case "tellTvm":
         tell.add(effect.tvm);
@@ -80,7 +81,7 @@ const perform = async (ports: Ports, effects: readonly Effect[], at: string): Pr
     }
   }
   if (ending.size > 0) await endTasks(ports, [...ending], "The job was closed while the task was added.", at);
-  await wake(ports, [...wakes].map(([pool, tvms]) => ({ pool, tvms: [...tvms].map((tvm) => ({ tvm })) })));
+  await wake(ports, [...wakes].map(([pool, hinted]) => ({ pool, tvms: [...hinted].map((tvm) => ({ tvm })) })));
   for (const { process, stream } of nudges.values()) await ports.orchestrations.nudge(process, stream);
   for (const tvm of tell) ports.signals.notify(tvm);
 };
@@ -116,8 +117,17 @@ export const endTasks = async (ports: Ports, keys: readonly string[], message: s
     const key = poolKey(accountOf(job), pool);
     freed.set(key, (freed.get(key) ?? new Set()).add(tvmKey(accountOf(job), pool, tvm)));
   }
-  await wake(ports, [...freed].map(([pool, tvms]) => ({ pool, tvms: [...tvms].map((tvm) => ({ tvm })) })));
-  for (const tvms of freed.values()) for (const tvm of tvms) ports.signals.notify(tvm);
+  await wake(ports, [...freed].map(([pool, some]) => ({ pool, tvms: [...some].map((tvm) => ({ tvm })) })));
+  for (const some of freed.values()) for (const tvm of some) ports.signals.notify(tvm);
+};
+
+/** What was true when it happened may be over when it is told: a TVM that is back keeps what it has. */
+const takeStill = async (ports: Ports, effect: Extract<Effect, { kind: "takeFrom" }>, at: string): Promise<void> => {
+  const [row] = await ports.views.get(tvms, [tvms.locate(effect.tvm)]);
+  const there = row !== undefined && !row.gone;
+  if (there && usable(row)) return;
+  const option = there && row.phase === "leaving" && !row.silent ? row.leavingOption : effect.option;
+  await takeFrom(ports, effect.tvm, effect.reason, option ?? effect.option, at);
 };
 
 /** Most attempts handled at once when a TVM is taken away. */

@@ -38,12 +38,12 @@ const loseSilentTvms = async (ports: Ports, at: string): Promise<void> => {
   }
 };
 
-/** A TVM that is lost or between two boots must hold nothing; `leaving` has its own rules (the pool's process). */
+/** A TVM that is lost, between two boots or not prepared must hold nothing; `leaving` has its own rules (the pool's process). */
 const freeUnfitTvms = async (ports: Ports, at: string): Promise<void> => {
   const unfit = await ports.views.query(tvms, { index: "unfit", prefix: "", limit: SWEEP_MAX });
   for (const { key, row } of unfit) {
-    if (row.phase === "unknown") await takeFrom(ports, key, "tvmLost", "requeue", at);
-    if (row.phase === "starting") await takeFrom(ports, key, "tvmRestarted", "requeue", at);
+    if (row.silent) await takeFrom(ports, key, "tvmLost", "requeue", at);
+    else if (row.phase !== "leaving") await takeFrom(ports, key, "tvmRestarted", "requeue", at);
   }
 };
 
