@@ -69,6 +69,7 @@ export function explain(error: unknown): { exitCode: ExitCode; message: string; 
     return { exitCode: EXIT.refused, message: `${error.message || error.code} [${error.code}]${detail}`, code: error.code, ...(hint ? { hint } : {}) };
   }
   const { code, path, message } = error as NodeJS.ErrnoException;
+  if (code === "EISDIR" && !path) return { exitCode: EXIT.usage, message: "A folder was given where a file is wanted." };
   if (code === "ENOENT" && path) return { exitCode: EXIT.usage, message: `There is no file ${path}.` };
   if ((code === "EACCES" || code === "EISDIR" || code === "ENOTDIR") && path) return { exitCode: EXIT.usage, message: `${path} cannot be used (${code}).` };
   return { exitCode: EXIT.internal, message: message || String(error), hint: "This is a defect of batchledger: BATCHLEDGER_TRACE=1 shows where it happened." };

@@ -15,6 +15,7 @@ export interface Io {
   readonly signal: AbortSignal;
 }
 
+// oxlint-disable no-control-regex: control characters are what these look for.
 // C0 and C1 controls, DEL, line separators, and the marks that turn the direction of text around.
 const CONTROLS = /[\u0000-\u001f\u007f-\u009f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
 const CONTROLS_BUT_LAYOUT = /\r(?!\n)|[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;

@@ -94,6 +94,7 @@ export interface NewTask {
   readonly commandLine: string;
   readonly resourceFiles?: readonly ResourceFile[];
   readonly environmentSettings?: readonly Setting[];
+  readonly affinityInfo?: { readonly affinityId: string };
   readonly runElevated?: boolean;
   readonly taskConstraints?: Constraints;
 }

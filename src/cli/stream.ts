@@ -82,7 +82,7 @@ export async function streamTasks(transport: Transport, path: readonly string[],
       inARow = 0;
       if (source.done()) return total;
     } catch (error) {
-      if (options.signal?.aborted || !mendable(error)) throw error;
+      if (options.signal?.aborted || source.broken() || !mendable(error)) throw error;
       if (session.answered > 0) inARow = 0;
       if (++inARow > RESENDS_IN_A_ROW_MAX) throw brokenOff(transport.url(), error as NodeJS.ErrnoException);
       waiting = session.lines.slice(session.answered);
@@ -98,19 +98,28 @@ const mendable = (error: unknown): boolean =>
 interface LineSource {
   next(): Promise<string | undefined>;
   done(): boolean;
+  /** The source itself failed: no connection's fault, and nothing more will come. */
+  broken(): boolean;
 }
 
 function lineSource(tasks: Iterable<NewTask> | AsyncIterable<NewTask>): LineSource {
   const iterator = Symbol.asyncIterator in tasks ? tasks[Symbol.asyncIterator]() : tasks[Symbol.iterator]();
   let ended = false;
+  let broken = false;
   return {
     async next() {
       if (ended) return undefined;
-      const step = await iterator.next();
-      ended = step.done === true;
-      return step.done ? undefined : `${JSON.stringify(step.value)}\n`;
+      try {
+        const step = await iterator.next();
+        ended = step.done === true;
+        return step.done ? undefined : `${JSON.stringify(step.value)}\n`;
+      } catch (error) {
+        broken = true;
+        throw error;
+      }
     },
     done: () => ended,
+    broken: () => broken,
   };
 }
 
@@ -136,7 +145,10 @@ async function oneRequest(transport: Transport, path: readonly string[], lines: 
     await write(line);
   }
   while (!broken && lines.length < REQUEST_LINES_MAX && bytes < REQUEST_BYTES_MAX) {
-    const line = await source.next();
+    const line = await source.next().catch((error: unknown) => {
+      request.destroy();
+      throw error;
+    });
     if (line === undefined) break;
     lines.push(line);
     bytes += line.length;

@@ -36,7 +36,7 @@ export async function waitForTasks(client: Client, workItem: string, job: string
     const now = await client.counts(workItem, job);
     const total = Math.max(totalOf(now), options.expected ?? 0);
     options.progress?.update({ done: now.completed, total, note: noteOf(now) });
-    return total === now.completed && (total > 0 || options.expected === undefined) ? now : undefined;
+    return total === now.completed ? now : undefined;
   }, options.signal, options.timeoutMs);
   options.progress?.end();
   if (!counts) throw new Failure(EXIT.failed, `${workItem} has not finished in the time given.`, `\`batchledger why ${workItem}\` says what it waits for.`);

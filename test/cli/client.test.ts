@@ -134,6 +134,16 @@ test("tasks that are refused are named by their place in the whole stream", asyn
   expect(result.failures[0]).toMatchObject({ line: 8, name: "t7", code: "TaskExists" });
 });
 
+test("a source that fails is no connection that broke: its error comes out, nothing is sent again", async () => {
+  const one = await withWorkItem();
+  const failing = (async function* () {
+    yield task(1);
+    throw Object.assign(new Error("the list is damaged"), { code: "EIO" });
+  })();
+  await expect(one.addTasks("w", JOB, failing)).rejects.toThrow("the list is damaged");
+  expect(api.requests.filter((request) => request.includes("addtaskcollection")).length).toBeLessThanOrEqual(1);
+});
+
 test("a stream to a job that is not there ends with the service's refusal", async () => {
   await expect(client().addTasks("none", JOB, [task(1)])).rejects.toMatchObject({ code: "WorkItemNotFound" });
 });

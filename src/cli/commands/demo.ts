@@ -23,6 +23,8 @@ const PROGRAMS = ["render.js", "assemble.js", "scene.js"];
 const PICTURE = "picture.png";
 const ADDRESSES_AT_ONCE = 8;
 const TASK_LIMIT = "PT5M";
+// One is used up on purpose; the rest is for a machine that is short of memory.
+const RETRIES = 5;
 const DEMO_MAX_MS = 10 * 60_000;
 
 export const demoCommand: Command = {
@@ -181,14 +183,14 @@ const tileTask = (node: string, tile: string, files: readonly ResourceFile[]): N
   name: taskName(tile),
   commandLine: commandLine([node, "render.js", "scene.json", tile, "outputs.json"]),
   resourceFiles: files,
-  taskConstraints: { maxTaskRetryCount: 2, maxWallClockTime: TASK_LIMIT },
+  taskConstraints: { maxTaskRetryCount: RETRIES, maxWallClockTime: TASK_LIMIT },
 });
 
 const assembleTask = (node: string, { files, tiles }: Inputs): NewTask => ({
   name: "assemble",
   commandLine: commandLine([node, "assemble.js", "scene.json", PICTURE]),
   resourceFiles: [...files.filter(({ filePath }) => filePath !== "outputs.json"), ...[...tiles].map(([tile, blobSource]) => ({ blobSource, filePath: tileFile(tile) }))],
-  taskConstraints: { maxTaskRetryCount: 2, maxWallClockTime: TASK_LIMIT },
+  taskConstraints: { maxTaskRetryCount: RETRIES, maxWallClockTime: TASK_LIMIT },
 });
 
 async function addAll(client: Client, workItem: string, job: string, tasks: readonly NewTask[]): Promise<void> {

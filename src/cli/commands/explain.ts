@@ -34,9 +34,12 @@ async function why(call: Invocation): Promise<number> {
     return EXIT.ok;
   }
   const unfinished: TaskResource[] = [];
-  for await (const found of client.listTasks(workItem, job, { filter: "state eq 'active' or state eq 'running'", pageSize: TASKS_EXPLAINED_MAX })) {
-    unfinished.push(found);
+  for (const state of ["active", "running"]) {
     if (unfinished.length === TASKS_EXPLAINED_MAX) break;
+    for await (const found of client.listTasks(workItem, job, { filter: `state eq '${state}'`, pageSize: TASKS_EXPLAINED_MAX })) {
+      unfinished.push(found);
+      if (unfinished.length === TASKS_EXPLAINED_MAX) break;
+    }
   }
   const counts = await client.counts(workItem, job);
   const answers = await Promise.all(unfinished.map(async ({ name }) => ({ task: name, ...(await client.why(workItem, job, name)) })));
@@ -86,7 +89,8 @@ async function historyPath(call: Invocation, text: string): Promise<string[]> {
 const DETAILS_MAX = 160;
 
 /** The event's own fields as name=value, cut to a line. */
-function details({ type: _, at: __, ...fields }: HistoryCommit["events"][number]): string {
-  const text = Object.entries(fields).map(([name, value]) => `${name}=${typeof value === "object" ? JSON.stringify(value) : String(value)}`).join(" ");
+function details(event: HistoryCommit["events"][number]): string {
+  const fields = Object.entries(event).filter(([name]) => name !== "type" && name !== "at");
+  const text = fields.map(([name, value]) => `${name}=${typeof value === "object" ? JSON.stringify(value) : String(value)}`).join(" ");
   return text.length > DETAILS_MAX ? `${text.slice(0, DETAILS_MAX - 3)}...` : text;
 }

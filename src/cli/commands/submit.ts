@@ -1,6 +1,5 @@
 // batchledger submit: a command becomes a work item; with --array or --each-line one task for each index or line.
 import { createReadStream, existsSync, readdirSync, statSync } from "node:fs";
-import { createInterface } from "node:readline";
 import path from "node:path";
 import type { Command, Invocation } from "../command";
 import type { Client } from "../client";
@@ -26,6 +25,8 @@ export const submitCommand: Command = {
   options: {
     pool: { type: "string", value: "POOL", help: "where to run (default: the pool `default`, else the only pool, else a new one)" },
     name: { type: "string", value: "NAME", help: "name of the work item (default: made from the command)" },
+    to: { type: "string", value: "WORKITEM", help: "add the tasks to a work item that is still open, instead of making one" },
+    "task-name": { type: "string", value: "NAME", help: "name of the task, or what the tasks' names begin with" },
     array: { type: "string", value: "FROM-TO[:STEP]", help: "one task for each index" },
     "each-line": { type: "string", value: "FILE", help: "one task for each line of a file (- reads standard input)" },
     input: { type: "string", multiple: true, value: "FILE...", help: "files and folders that each task finds in its working directory" },
@@ -45,9 +46,9 @@ The command is not run in a shell unless --shell is given: arguments reach the p
 
 Examples:
   batchledger submit --wait -- echo hello
-  batchledger submit --array 1-1000 --wait --progress -- node work.js {}   (with --input work.js)
+  batchledger submit --array 1-1000 --input work.js --wait --progress -- node work.js {}
   ls *.txt | batchledger submit --each-line - --input *.txt -- wc -w {}
-  batchledger submit --shell --retries 3 -- 'curl -sf "$URL" | sha256sum > sum.txt' --env URL=...`,
+  batchledger submit --shell --retries 3 --env URL=https://example.org/ -- 'curl -sf "$URL" | sha256sum > sum.txt'`,
   run: submit,
 };
 
@@ -63,24 +64,23 @@ async function submit(call: Invocation): Promise<number> {
   const retries = call.text("retries");
   const maxWallClock = call.text("max-wall-clock");
   const environment = parse.settings("--env", call.texts("env"));
-  const name = call.text("name") === undefined ? nameFor(template) : parse.name("--name", call.text("name"));
+  const name = nameOf(call, template);
   const priority = parse.wholeNumber("--priority", call.text("priority") ?? "0", -1000, 1000);
   const constraints = {
     ...(retries === undefined ? {} : { maxTaskRetryCount: parse.wholeNumber("--retries", retries, -1, 1_000_000) }),
     ...(maxWallClock === undefined ? {} : { maxWallClockTime: parse.duration("--max-wall-clock", maxWallClock) }),
   };
   const inputs = inputFiles(call);
+  const array = call.text("array") === undefined ? undefined : parse.arrayRange(call.text("array") as string);
+  const lines = linesFile(call);
   // Everything that can be wrong with the command line is known by now; from here on things are made.
-  const wanted = call.text("pool");
-  const { pool, made } = wanted === undefined ? await choosePool(client) : { pool: (await client.getPool(wanted)).name, made: undefined };
-  if (made) call.io.err(`Made the pool ${pool}: ${plural(made.targetDedicated, "TVM")}, ${plural(made.maxTasksPerTVM ?? 1, "task")} at once on each.\n`);
+  const pool = await poolFor(call, client, name);
   const resourceFiles = await upload(call, client, name, inputs);
-  await client.createWorkItem({
-    name, jobExecutionEnvironment: { poolName: pool },
-    ...(priority === 0 ? {} : { jobSpecification: { priority } }),
-  });
+  if (call.text("to") === undefined) {
+    await client.createWorkItem({ name, jobExecutionEnvironment: { poolName: pool }, ...(priority === 0 ? {} : { jobSpecification: { priority } }) });
+  }
   const job = await freshJob(client, name, call.io.signal);
-  const plan = planTasks(call, template, {
+  const plan = planTasks(call, template, array, lines, {
     ...(resourceFiles.length ? { resourceFiles } : {}),
     ...(Object.keys(constraints).length ? { taskConstraints: constraints } : {}),
   }, environment);
@@ -102,6 +102,24 @@ async function submit(call: Invocation): Promise<number> {
   });
   if (!call.flag("keep-open")) await end(client, name, job);
   return report(call, name, job, counts, { pool, tasks });
+}
+
+function nameOf(call: Invocation, template: CommandTemplate | undefined): string {
+  const to = call.text("to");
+  const name = call.text("name");
+  if (to === undefined) return name === undefined ? nameFor(template) : parse.name("--name", name);
+  const clash = ["name", "pool", "priority"].find((option) => call.text(option) !== undefined);
+  if (clash) throw usage(`--to and --${clash} cannot be used together.`, "The work item has its name, pool and priority already.");
+  return parse.name("--to", to);
+}
+
+async function poolFor(call: Invocation, client: Client, name: string): Promise<string> {
+  if (call.text("to") !== undefined) return (await client.getWorkItem(name)).jobExecutionEnvironment?.poolName ?? "";
+  const wanted = call.text("pool");
+  if (wanted !== undefined) return (await client.getPool(wanted)).name;
+  const { pool, made } = await choosePool(client);
+  if (made) call.io.err(`Made the pool ${pool}: ${plural(made.targetDedicated, "TVM")}, ${plural(made.maxTasksPerTVM ?? 1, "task")} at once on each.\n`);
+  return pool;
 }
 
 /** Somebody else may have ended it in the meantime. */
@@ -130,39 +148,61 @@ function nameFor(template: CommandTemplate | undefined): string {
 
 // ---------------------------------------------------------------- tasks
 
-function planTasks(call: Invocation, template: CommandTemplate | undefined, common: Partial<NewTask>, environment: readonly Setting[]): TaskPlan {
+/** The file of --each-line; `-` stays as it is. */
+function linesFile(call: Invocation): string | undefined {
+  const file = call.text("each-line");
+  if (file === undefined || file === "-") return file;
+  const found = path.resolve(call.io.cwd, file);
+  if (!existsSync(found)) throw usage(`There is no file ${file}.`);
+  return found;
+}
+
+function planTasks(call: Invocation, template: CommandTemplate | undefined, array: parse.ArrayRange | undefined, lines: string | undefined, common: Partial<NewTask>, environment: readonly Setting[]): TaskPlan {
   const task = (name: string, commandLine: string, own: readonly Setting[]): NewTask => {
     const environmentSettings = [...environment, ...own];
     return { name, commandLine, ...common, ...(environmentSettings.length ? { environmentSettings } : {}) };
   };
-  const array = call.text("array");
-  const file = call.text("each-line");
-  if (array !== undefined) return { count: parse.arrayRange(array).count, tasks: arrayTasks(array, template as CommandTemplate, task) };
-  if (file !== undefined) return { count: undefined, tasks: lineTasks(call, file, template, task) };
-  return { count: 1, tasks: [task("task", fillIn(template as CommandTemplate, undefined, false), [])] };
+  if (array !== undefined) return { count: array.count, tasks: arrayTasks(array, taskPrefix(call, "task"), template as CommandTemplate, task) };
+  if (lines !== undefined) return { count: undefined, tasks: lineTasks(call, lines, template, task) };
+  return { count: 1, tasks: [task(taskPrefix(call, "task"), fillIn(template as CommandTemplate, undefined, false), [])] };
 }
+
+const taskPrefix = (call: Invocation, usual: string): string => {
+  const name = call.text("task-name");
+  return name === undefined ? usual : parse.name("--task-name", name);
+};
 
 type MakeTask = (name: string, commandLine: string, own: readonly Setting[]) => NewTask;
 
-function* arrayTasks(text: string, template: CommandTemplate, task: MakeTask): Generator<NewTask> {
-  const { from, to, step } = parse.arrayRange(text);
+function* arrayTasks({ from, to, step }: parse.ArrayRange, prefix: string, template: CommandTemplate, task: MakeTask): Generator<NewTask> {
   const digits = String(to).length;
   for (let index = from; index <= to; index += step) {
     // Padded, so that name order is index order.
-    yield task(`task-${String(index).padStart(digits, "0")}`, fillIn(template, String(index), false), [{ name: "BATCHLEDGER_ARRAY_INDEX", value: String(index) }]);
+    yield task(`${prefix}-${String(index).padStart(digits, "0")}`, fillIn(template, String(index), false), [{ name: "BATCHLEDGER_ARRAY_INDEX", value: String(index) }]);
   }
 }
 
 async function* lineTasks(call: Invocation, file: string, template: CommandTemplate | undefined, task: MakeTask): AsyncGenerator<NewTask> {
-  const input = file === "-" ? call.io.stdin : createReadStream(path.resolve(call.io.cwd, file));
+  const prefix = taskPrefix(call, "line");
   let number = 0;
-  for await (const line of createInterface({ input, crlfDelay: Infinity })) {
+  for await (const line of linesOf(file === "-" ? call.io.stdin : createReadStream(file))) {
     if (line.trim() === "") continue;
     number++;
     const own = [{ name: "BATCHLEDGER_ARRAY_INDEX", value: String(number) }, { name: "BATCHLEDGER_LINE", value: line }];
     const commandLine = template ? fillIn(template, line, true) : call.flag("shell") ? fillIn({ args: [line], shell: true }, undefined, false) : line;
-    yield task(`line-${String(number).padStart(6, "0")}`, commandLine, own);
+    yield task(`${prefix}-${String(number).padStart(6, "0")}`, commandLine, own);
   }
+}
+
+/** Unlike node:readline this fails when its input does. */
+async function* linesOf(input: NodeJS.ReadableStream): AsyncGenerator<string> {
+  let rest = "";
+  for await (const part of input.setEncoding("utf8")) {
+    const lines = (rest + String(part)).split(/\r?\n/);
+    rest = lines.pop() as string;
+    yield* lines;
+  }
+  yield rest;
 }
 
 async function add(call: Invocation, client: Client, name: string, job: string, plan: TaskPlan): Promise<BulkResult> {
