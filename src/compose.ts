@@ -24,6 +24,8 @@ export interface Embedded {
   readonly queueSource: QueueSource;
   readonly feed: EventStore & FeedSource;
   readonly files: Files & SignedFiles;
+  /** The service is about to stop: whoever waits for news is answered. */
+  stopWaiting(): void;
   /** Ends the machines and closes what is open. */
   close(options: { stopMachines: boolean }): Promise<void>;
 }
@@ -45,6 +47,7 @@ export const embedded = (settings: EmbeddedSettings, baseUrl: () => string): Emb
     onMachineLost: ({ account, pool, tvm, boot }) =>
       bus.send("reports", [{ body: { kind: "machineExited", tvm: `${account}.${pool}.${tvm}`.toLowerCase(), boot } }]),
   });
+  const signals = localSignals(systemClock);
   const ports: BasePorts = {
     eventStore,
     views: sqliteViews(db),
@@ -54,7 +57,7 @@ export const embedded = (settings: EmbeddedSettings, baseUrl: () => string): Emb
     accounts: fileAccounts(at("keys"), [settings.account]),
     sealer,
     policy: { allowElevated: settings.allowElevated, poolTvmsMax: settings.poolTvmsMax },
-    signals: localSignals(systemClock),
+    signals,
     clock: systemClock,
     random: systemRandom,
     log,
@@ -64,6 +67,7 @@ export const embedded = (settings: EmbeddedSettings, baseUrl: () => string): Emb
     queueSource: bus,
     feed: eventStore,
     files,
+    stopWaiting: () => signals.close(),
     async close({ stopMachines }) {
       if (stopMachines) await machines.stopAll();
       else machines.detach();

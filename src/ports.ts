@@ -221,13 +221,19 @@ export interface Sealer {
 /** Hints between requests of one process; another process falls back to looking again after a while. */
 export interface Signals {
   notify(topic: string): void;
-  /** Resolves true when notified (or when it was since the ticket was taken), false after the time. */
+  /**
+   * Resolves true when notified from now on, false after the time. A notification that found nobody waiting answers the
+   * topic's next wait, so that looking first and waiting then misses nothing where one waits for a topic.
+   */
   wait(topic: string, milliseconds: number, abort?: AbortSignal): Promise<boolean>;
+  /** The process is about to stop: whoever waits should answer with what there is. */
+  closed(): boolean;
 }
 
 export interface Clock {
   now(): Date;
-  sleep(milliseconds: number): Promise<void>;
+  /** Resolves after the time, or at once when aborted. */
+  sleep(milliseconds: number, abort?: AbortSignal): Promise<void>;
 }
 
 export interface Random {

@@ -68,6 +68,7 @@ const startOn = async (settings: EmbeddedSettings, parts: Embedded, listening: (
       log: parts.ports.log,
       extraHosts: settings.allowedHosts,
       onListening: listening,
+      onStopping: parts.stopWaiting,
     });
   const last = settings.port === 0 ? lastPort(settings.data) : undefined;
   if (last === undefined) return start(settings.port);

@@ -15,7 +15,8 @@ interface Waiter {
 /** Topics that were notified while nobody waited, as far as they are remembered: the oldest is forgotten first. */
 const rememberedMax = 10_000;
 
-export function localSignals(clock: Clock): Signals {
+export function localSignals(clock: Clock): Signals & { close(): void } {
+  let closed = false;
   const waiting = new Map<string, Set<Waiter>>();
   const remembered = new Set<string>();
   // One sleep serves all: it ends when the earliest deadline is due. (A clock's sleep cannot be cancelled, so one a wait
@@ -73,12 +74,20 @@ export function localSignals(clock: Clock): Signals {
 
     wait(topic, milliseconds, abort) {
       return new Promise((resolve) => {
-        if (abort?.aborted) return resolve(false);
+        if (closed || abort?.aborted) return resolve(false);
         if (remembered.delete(topic)) return resolve(true);
         const now = clock.now().getTime();
         begin(topic, now + milliseconds, abort, resolve);
         plan(now + milliseconds, now);
       });
+    },
+
+    closed: () => closed,
+
+    /** The process is about to stop: nobody waits any more. */
+    close() {
+      closed = true;
+      for (const waiters of waiting.values()) for (const waiter of waiters) waiter.settle(false);
     },
   };
 }

@@ -166,10 +166,10 @@ const readBody = async (found: Operation, request: Incoming): Promise<unknown> =
 /** An operation that takes longer than it may is answered as timed out; what it has done by then stays done. */
 const runInTime = async (exchange: Exchange, found: Operation, input: Input<never>): Promise<Answer | Rejection> => {
   if (found.slow) return found.run(input);
-  const { ports, requestId } = exchange;
+  const { ports } = exchange;
   const seconds = Number(input.query.get("timeout") ?? TIMEOUT_MAX_S);
   const over = new AbortController();
-  const timeUp = ports.signals.wait(`request-${requestId}`, seconds * 1000, over.signal).then(() => rejection("OperationTimedOut"));
+  const timeUp = ports.clock.sleep(seconds * 1000, over.signal).then(() => rejection("OperationTimedOut"));
   const answer = found.run(input);
   // Whichever loses is heard of by nobody: its failure must not end the process.
   answer.catch(() => undefined);

@@ -187,7 +187,7 @@ const answerOrWait = async (
     if (refusal || !row) return refusal ?? goneTvm;
     const answer = await answerNow(ports, known.tvm, row, request);
     const left = until - ports.clock.now().getTime();
-    if (left <= 0 || abort?.aborted || isNews(ports, known.tvm, answer)) return answer;
+    if (left <= 0 || abort?.aborted || ports.signals.closed() || isNews(ports, known.tvm, answer)) return answer;
     // Another process may have news that it cannot signal here: look again now and then.
     await ports.signals.wait(known.tvm, Math.min(left, LOOK_AGAIN_MS), abort);
   }

@@ -133,7 +133,7 @@ const answerTo = async (ports: Ports, tvm: string, id: string): Promise<ErrandRo
     const [row] = await ports.views.get(errands, [{ partition: tvm, id }]);
     if (row?.answer) return row;
     const left = until - ports.clock.now().getTime();
-    if (left <= 0) return undefined;
+    if (left <= 0 || ports.signals.closed()) return undefined;
     await ports.signals.wait(`errand-${id}`, Math.min(left, 1000));
   }
 };

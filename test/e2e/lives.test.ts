@@ -34,7 +34,7 @@ test("a task runs, and says what it was and how it went", async () => {
   const task = (await client.getTask("hello", JOB, "greet")) as unknown as Record<string, any>;
   expect(task).toMatchObject({ name: "greet", state: "completed", previousState: "running", executionInfo: { exitCode: 0, retryCount: 0, requeueCount: 0 }, tvmInfo: { poolName: "main" } });
   const text = async (file: string): Promise<string> => {
-    const { content } = (await client.readFile(taskFiles("hello", JOB, "greet"), file)) as unknown as { content: Uint8Array };
+    const { bytes: content } = await client.readFile(taskFiles("hello", JOB, "greet"), file);
     return Buffer.from(content).toString();
   };
   expect(await text("stdout.txt")).toBe("hello from greet on main\n");
@@ -62,7 +62,7 @@ test("a task over its time ends with all its processes, the seed's exit code and
   await allCompleted(client, "slow", 1);
   const task = (await client.getTask("slow", JOB, "sleeper")) as unknown as Record<string, any>;
   expect(task["executionInfo"]).toMatchObject({ exitCode: -1073741510, retryCount: 0, schedulingError: { category: "ServerError", code: "TaskEnded" } });
-  const { content } = (await client.readFile(taskFiles("slow", JOB, "sleeper"), "wd/child.pid")) as unknown as { content: Uint8Array };
+  const { bytes: content } = await client.readFile(taskFiles("slow", JOB, "sleeper"), "wd/child.pid");
   const pid = Number(Buffer.from(content).toString());
   expect(pid).toBeGreaterThan(1);
   expect(() => process.kill(pid, 0)).toThrow();
@@ -80,7 +80,7 @@ test("inputs come from the file store, and a missing one completes the task with
     { name: "lost", commandLine: "/bin/true", resourceFiles: [{ blobSource: gone.readUrl, filePath: "gone.txt" }] },
   ]);
   await allCompleted(client, "inputs", 2);
-  const { content: out } = (await client.readFile(taskFiles("inputs", JOB, "count"), "stdout.txt")) as unknown as { content: Uint8Array };
+  const { bytes: out } = await client.readFile(taskFiles("inputs", JOB, "count"), "stdout.txt");
   expect(Buffer.from(out).toString().trim()).toBe("3");
   const lost = (await client.getTask("inputs", JOB, "lost")) as unknown as Record<string, any>;
   expect(lost["executionInfo"].schedulingError).toMatchObject({ category: "UserError", code: "BlobNotFound" });
