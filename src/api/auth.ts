@@ -3,7 +3,7 @@
 // Replays within the fifteen minutes are harmless or caught elsewhere: adding refuses a name that exists, deleting and
 // terminating twice changes nothing, updates and resizes set the same values again (or are bound to an ETag by If-Match).
 import { createHmac, timingSafeEqual } from "node:crypto";
-import { type Rejection, isRejection, rejection } from "../domain/decider";
+import { type Rejection, rejection } from "../domain/decider";
 import { ACCOUNT_NAME } from "../domain/ids";
 import type { Accounts } from "../ports";
 import { parseHttpDate } from "./dates";
@@ -174,5 +174,3 @@ const decode = (text: string, plus: boolean): string => {
     return text;
   }
 };
-
-export const isPrincipal = (answer: Principal | Rejection): answer is Principal => !isRejection(answer);

@@ -4,7 +4,7 @@ import { z } from "zod";
 import { type Rejection, isRejection, rejection } from "../domain/decider";
 import { NAME } from "../domain/ids";
 import type { Json, Ports } from "../ports";
-import { NO_CONDITIONS, readConditions } from "./conditions";
+import { NO_CONDITIONS, ifMatch } from "./conditions";
 import { parseJson, parseJsonText } from "./json";
 import type { Answer, Input, Names, Operation } from "./operation";
 import { operations } from "./operations";
@@ -141,7 +141,7 @@ const run = async (ports: Ports, asked: Command, at: string): Promise<(Answer & 
     names,
     query: new Map(),
     headers: NO_HEADERS,
-    conditions: asked.ifMatch === undefined ? NO_CONDITIONS : (readConditions(ifMatch(asked.ifMatch)) as Exclude<ReturnType<typeof readConditions>, Rejection>),
+    conditions: asked.ifMatch === undefined ? NO_CONDITIONS : ifMatch(asked.ifMatch),
     body,
     base: "",
     path: "",
@@ -151,7 +151,6 @@ const run = async (ports: Ports, asked: Command, at: string): Promise<(Answer & 
 };
 
 const NO_HEADERS = { get: (): null => null };
-const ifMatch = (tag: string) => ({ get: (header: string): string | null => (header === "if-match" ? tag : null) });
 
 /** Names in a message's body are told as the body's own. */
 const inBody = (refused: Rejection): Rejection => {

@@ -1,5 +1,5 @@
 // If-Match and its relatives (reference 1.1), read from headers once and checked on the state a decision is made on.
-import { type Rejection, isRejection, rejection } from "../domain/decider";
+import { type Rejection, rejection } from "../domain/decider";
 import { eTagOf, parseHttpDate } from "./dates";
 
 /** What must hold of a resource; at most one kind counts. Absent: nothing. */
@@ -21,12 +21,15 @@ export const readConditions = (headers: Headers): Conditions | Rejection => {
   const modified = headers.get("if-modified-since");
   const unmodified = headers.get("if-unmodified-since");
   if ((match ?? unmodified) !== null && (noneMatch ?? modified) !== null) return rejection("MultipleConditionHeadersNotSupported");
-  if (match !== null) return { kind: "match", tags: tags(match) };
+  if (match !== null) return ifMatch(match);
   if (noneMatch !== null) return { kind: "noneMatch", tags: tags(noneMatch) };
   if (modified !== null) return since("modified", "If-Modified-Since", modified);
   if (unmodified !== null) return since("unmodified", "If-Unmodified-Since", unmodified);
   return NO_CONDITIONS;
 };
+
+/** The same as the header, for those who have none. */
+export const ifMatch = (text: string): Conditions => ({ kind: "match", tags: tags(text) });
 
 const tags = (text: string): string[] => text.split(",", 20).map((tag) => tag.trim().replace(/^W\//, "").replace(/^"|"$/g, ""));
 
@@ -73,6 +76,3 @@ export const readCondition = (conditions: Conditions, modifiedAt: string): "notM
   if (holds(conditions, modifiedAt)) return undefined;
   return conditions.kind === "match" || conditions.kind === "unmodified" ? rejection("ConditionNotMet") : "notModified";
 };
-
-/** True for what `readConditions` refused. */
-export const refused = (conditions: Conditions | Rejection): conditions is Rejection => isRejection(conditions);

@@ -1,6 +1,6 @@
 // $filter as a hand-written interpreter: text to tokens, tokens to a test on rows, with bounds on length, depth and terms.
 // Nothing of the text is ever executed. $select is a list of names. Refusals say what was wrong, as a query parameter's.
-import { type Rejection, isRejection, rejection } from "../domain/decider";
+import { type Rejection, rejection } from "../domain/decider";
 import { parseInstant } from "./dates";
 
 export type Comparison = "eq" | "ne" | "gt" | "ge" | "lt" | "le";
@@ -250,5 +250,3 @@ const literalFor = <Row>(field: Field<Row>, name: string, token: Token | undefin
       return token.value === "true";
   }
 };
-
-export const isFilter = <Row>(parsed: Filter<Row> | Rejection): parsed is Filter<Row> => !isRejection(parsed);

@@ -1,7 +1,7 @@
 // From JSON to what the app takes: zod schemas that name every property, with a refusal in the service's own words for the
 // first thing that is wrong. Pieces shared by the dialects; whole bodies are in each dialect's folder.
 import { z } from "zod";
-import { type Rejection, isRejection, rejection } from "../domain/decider";
+import { type Rejection, rejection } from "../domain/decider";
 import { NAME } from "../domain/ids";
 import { UNLIMITED_MS, parseDuration } from "../domain/time";
 
@@ -91,8 +91,6 @@ const reasonOf = (issue: Issue): string => {
 
 const unitOf = (origin: string): string => (origin === "string" ? " characters" : origin === "array" ? " items" : "");
 
-export const isBody = <T>(parsed: T | Rejection): parsed is T => !isRejection(parsed);
-
 // ---------------------------------------------------------------- pieces
 
 const refuse = (context: { issues: unknown[] }, input: unknown, message: string): never => {
@@ -153,7 +151,7 @@ export const pathProblem = (path: string): string | undefined => {
 };
 
 // Most addresses are plain, and parsing one costs more than the rest of its task: only the others are parsed.
-const PLAIN_ADDRESS = /^https?:\/\/[a-z0-9.-]{1,253}(?::\d{1,5})?\/[^\s\\\u0000-\u001f]*$/i;
+const PLAIN_ADDRESS = /^https?:\/\/[a-z0-9.-]{1,253}(?::\d{1,5})?\/[!-[\]-\uffff]*$/i;
 
 const blobSource = z.string().min(1).max(ADDRESS_MAX).check((context) => {
   const { value } = context;

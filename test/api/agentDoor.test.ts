@@ -1,10 +1,9 @@
 // The agents' door, and what is read through it: a stand-in agent joins and exchanges over the same handler as the real one.
-import { joinCodeFor } from "../../src/app/agents";
 import { execute } from "../../src/app/execute";
-import { isRejection } from "../../src/domain/decider";
-import { jobKey, poolKey, poolStream, taskKey, taskStream, tvmKey, tvmStream } from "../../src/domain/ids";
-import type { AttemptRef, ExchangeAnswer, FileAnswer, FileRequest } from "../../src/wire";
-import { ACCOUNT, BASE, JOB, POOL, type Service, TASK, ask, openService, refusal, withJob } from "./support";
+import { jobKey, taskKey, taskStream, tvmKey, tvmStream } from "../../src/domain/ids";
+import { FILES, agentPost, allocateTvm, done, exchangeBody, joinBody, startAgent } from "./fakeAgent";
+import { serve } from "../../src/api/serve";
+import { ACCOUNT, BASE, JOB, POOL, type Service, TASK, ask, buildRequest, openService, refusal, withJob } from "./support";
 
 let service: Service;
 beforeEach(async () => {
@@ -17,49 +16,24 @@ afterEach(async () => {
 
 const now = (): string => service.ports.clock.now().toISOString();
 
-const done = async (outcome: Promise<unknown>): Promise<any> => {
-  const settled = await outcome;
-  if (isRejection(settled)) throw new Error(settled.code);
-  return settled;
-};
-
-/** A TVM that its pool has, waiting to be joined. */
-const allocateTvm = async (): Promise<string> => {
-  await ask(service, "PATCH", "/pools/p1", { body: { metadata: [] } });
-  const pool = poolStream(poolKey(ACCOUNT, "p1"));
-  await done(execute(service.ports, "pool", "test", { stream: pool, command: { type: "EndPoolResize", at: now() } }));
-  await done(execute(service.ports, "pool", "test", { stream: pool, command: { type: "ResizePool", at: now(), target: 1, timeoutMs: 300_000, option: "requeue" } }));
-  const { events } = await done(execute(service.ports, "pool", "test", { stream: pool, command: { type: "AllocateTvms", at: now(), count: 1 } }));
-  const name = events[0].tvms[0] as string;
-  const stream = tvmStream(tvmKey(ACCOUNT, "p1", name));
-  await done(execute(service.ports, "tvm", "test", { stream, command: { type: "AllocateTvm", at: now(), account: ACCOUNT, pool: "p1", name, size: "small", slots: 1 } }));
-  return name;
-};
-
-const agentPost = (target: string, body: unknown, authorization: string | null) => ask(service, "POST", target, { body, authorization });
-
-const MACHINE = { address: "127.0.0.9", cores: 2, platform: "linux", separateUser: false, helper: "node" };
-const joinBody = (tvm: string) => ({ protocol: 1, code: joinCodeFor(service.ports, tvmKey(ACCOUNT, "p1", tvm), 1), machine: MACHINE });
-const exchangeBody = (changes: object = {}) => ({ boot: 1, reports: [], holding: [], capacity: 0, fileAnswers: [], removedFolders: [], waitMs: 0, ...changes });
-
 describe("joining and exchanging", () => {
   test("a code is good once, the credential for exchanges and nothing else", async () => {
     await withJob(service);
-    const tvm = await allocateTvm();
-    const joined = await agentPost("/agent/join", joinBody(tvm), null);
+    const tvm = await allocateTvm(service);
+    const joined = await agentPost(service, "/agent/join", joinBody(service, tvm), null);
     expect(joined.json).toMatchObject({ account: ACCOUNT, pool: "p1", tvm, boot: 1, runElevatedAllowed: false });
-    expect(refusal(await agentPost("/agent/join", joinBody(tvm), null))).toBe("403 AuthenticationFailed");
+    expect(refusal(await agentPost(service, "/agent/join", joinBody(service, tvm), null))).toBe("403 AuthenticationFailed");
     const credential = `TVM ${joined.json.credential}`;
-    const exchanged = await agentPost("/agent/exchange", exchangeBody(), credential);
+    const exchanged = await agentPost(service, "/agent/exchange", exchangeBody(), credential);
     expect([exchanged.status, exchanged.json]).toEqual([200, { run: [], stop: [], removeFolders: [], files: [] }]);
 
     for (const target of ["/pools", "/pools/p1", "/batchledger/files", `${JOB}/tasks`])
       expect(refusal(await ask(service, "GET", target, { authorization: credential }))).toBe("403 InsufficientAccountPermissions");
-    expect(refusal(await agentPost("/agent/join", joinBody(tvm), credential))).toBe("403 InsufficientAccountPermissions");
+    expect(refusal(await agentPost(service, "/agent/join", joinBody(service, tvm), credential))).toBe("403 InsufficientAccountPermissions");
     expect(refusal(await ask(service, "POST", "/agent/exchange", { body: exchangeBody() }))).toBe("403 InsufficientAccountPermissions");
-    expect(refusal(await agentPost("/agent/exchange", exchangeBody(), null))).toBe("403 AuthenticationFailed");
-    expect(refusal(await agentPost("/agent/exchange", exchangeBody(), `${credential}x`))).toBe("403 AuthenticationFailed");
-    expect(refusal(await agentPost("/agent/exchange", exchangeBody({ boot: 2 }), credential))).toBe("403 AuthenticationFailed");
+    expect(refusal(await agentPost(service, "/agent/exchange", exchangeBody(), null))).toBe("403 AuthenticationFailed");
+    expect(refusal(await agentPost(service, "/agent/exchange", exchangeBody(), `${credential}x`))).toBe("403 AuthenticationFailed");
+    expect(refusal(await agentPost(service, "/agent/exchange", exchangeBody({ boot: 2 }), credential))).toBe("403 AuthenticationFailed");
 
     expect((await ask(service, "GET", `/pools/p1/tvms/${tvm}`)).json).toMatchObject({
       name: tvm,
@@ -77,19 +51,17 @@ describe("joining and exchanging", () => {
 
   test("a TVM that has left its pool is told so for good", async () => {
     await withJob(service);
-    const tvm = await allocateTvm();
-    const { credential } = (await agentPost("/agent/join", joinBody(tvm), null)).json;
+    const tvm = await allocateTvm(service);
+    const { credential } = (await agentPost(service, "/agent/join", joinBody(service, tvm), null)).json;
     await done(execute(service.ports, "tvm", "test", { stream: tvmStream(tvmKey(ACCOUNT, "p1", tvm)), command: { type: "ForgetTvm", at: now() } }));
-    const gone = await agentPost("/agent/exchange", exchangeBody(), `TVM ${credential}`);
+    const gone = await agentPost(service, "/agent/exchange", exchangeBody(), `TVM ${credential}`);
     expect([gone.status, gone.json.code]).toEqual([410, "TVMNotFound"]);
   });
 
   test("a wait ends when the caller has gone", async () => {
     await withJob(service);
-    const tvm = await allocateTvm();
-    const { credential } = (await agentPost("/agent/join", joinBody(tvm), null)).json;
-    const { serve } = await import("../../src/api/serve");
-    const { buildRequest } = await import("./support");
+    const tvm = await allocateTvm(service);
+    const { credential } = (await agentPost(service, "/agent/join", joinBody(service, tvm), null)).json;
     const request = buildRequest(service, "POST", "/agent/exchange", { body: exchangeBody({ waitMs: 60_000 }), authorization: `TVM ${credential}` });
     const gone = new AbortController();
     const answer = serve(service.ports, request as never, { signal: gone.signal } as never);
@@ -98,73 +70,15 @@ describe("joining and exchanging", () => {
   });
 
   test("what is no exchange is refused by name, and what is too large at all", async () => {
-    expect(refusal(await agentPost("/agent/exchange", exchangeBody({ extra: 1 }), "TVM x~1~y"))).toBe("400 UnsupportedProperty extra");
-    expect(refusal(await agentPost("/agent/exchange", exchangeBody({ capacity: -1 }), "TVM x~1~y"))).toBe("400 InvalidPropertyValue capacity");
-    expect(refusal(await agentPost("/agent/join", { ...joinBody("tvm-1"), protocol: 99 }, null))).toBe("400 InvalidPropertyValue protocol");
+    expect(refusal(await agentPost(service, "/agent/exchange", exchangeBody({ extra: 1 }), "TVM x~1~y"))).toBe("400 UnsupportedProperty extra");
+    expect(refusal(await agentPost(service, "/agent/exchange", exchangeBody({ capacity: -1 }), "TVM x~1~y"))).toBe("400 InvalidPropertyValue capacity");
+    expect(refusal(await agentPost(service, "/agent/join", { ...joinBody(service, "tvm-1"), protocol: 99 }, null))).toBe("400 InvalidPropertyValue protocol");
     const large = exchangeBody({ removedFolders: [ "x".repeat(5 * 1024 * 1024) ] });
-    expect(refusal(await agentPost("/agent/exchange", large, "TVM x~1~y"))).toBe("413 RequestBodyTooLarge");
+    expect(refusal(await agentPost(service, "/agent/exchange", large, "TVM x~1~y"))).toBe("413 RequestBodyTooLarge");
   });
 });
 
 // ---------------------------------------------------------------- files
-
-const FILES: Record<string, string> = {
-  "tasks/w1/job-0000000001/t1/stdout.txt": "0123456789",
-  "tasks/w1/job-0000000001/t1/empty.txt": "",
-  "tasks/w1/job-0000000001/t1/wd/a b.txt": "in a folder",
-  "shared/model.bin": "m",
-};
-const MODIFIED = "2015-07-09T19:31:21.090Z";
-
-/** Answers the service's requests for files from FILES, until it is stopped. */
-const startAgent = async (tvm: string): Promise<() => Promise<void>> => {
-  const { credential } = (await agentPost("/agent/join", joinBody(tvm), null)).json;
-  let stopped = false;
-  const loop = async (): Promise<void> => {
-    let fileAnswers: FileAnswer[] = [];
-    const holding: AttemptRef[] = [];
-    while (!stopped) {
-      const got = await agentPost("/agent/exchange", exchangeBody({ fileAnswers, holding, waitMs: 50 }), `TVM ${credential}`);
-      const { run, files } = got.json as ExchangeAnswer;
-      holding.push(...run.map(({ key, attempt }) => ({ key, attempt })));
-      fileAnswers = await Promise.all(files.map(answerFor));
-    }
-  };
-  const running = loop();
-  return async () => {
-    stopped = true;
-    await running;
-  };
-};
-
-const entry = (path: string) => ({ path, isDirectory: FILES[path] === undefined, length: FILES[path]?.length ?? 0, createdAt: MODIFIED, modifiedAt: MODIFIED });
-
-const answerFor = async (request: FileRequest): Promise<FileAnswer> => {
-  const { id, kind, path } = request;
-  const below = Object.keys(FILES).filter((file) => file.startsWith(path === "" ? "" : `${path}/`));
-  const notFound = { id, problem: { code: "notFound" as const, message: "no" } };
-  if (kind === "list") {
-    const start = path === "" ? 0 : path.length + 1;
-    const names = new Set(below.flatMap((file) => {
-      const parts = file.slice(start).split("/");
-      return request.recursive ? parts.map((_, index) => parts.slice(0, index + 1).join("/")) : [parts[0] as string];
-    }));
-    return { id, entries: [...names].sort().map((name) => entry(path === "" ? name : `${path}/${name}`)) };
-  }
-  const content = FILES[path];
-  if (content === undefined) return below.length > 0 && kind === "stat" ? { id, entries: [entry(path)] } : notFound;
-  if (kind === "remove") {
-    delete FILES[path];
-    return { id, entries: [] };
-  }
-  if (kind === "read") {
-    const target = service.files.parseSigned(request.uploadUrl as string);
-    if (!("path" in target)) throw new Error(target.problem);
-    const offset = request.offset ?? 0;
-    await service.ports.files.put(target.path, Buffer.from(content.slice(offset, offset + (request.length ?? content.length))));
-  }
-  return { id, entries: [entry(path)] };
-};
 
 describe("files", () => {
   let stop: () => Promise<void>;
@@ -173,8 +87,8 @@ describe("files", () => {
     await withJob(service);
     await ask(service, "POST", `${JOB}/tasks`, { body: TASK });
     await ask(service, "POST", `${JOB}/tasks`, { body: { ...TASK, name: "waiting" } });
-    tvm = await allocateTvm();
-    stop = await startAgent(tvm);
+    tvm = await allocateTvm(service);
+    stop = await startAgent(service, tvm);
     const stream = taskStream(taskKey(jobKey(ACCOUNT, "w1", 1, "job-0000000001"), "t1"));
     await done(execute(service.ports, "task", "test", { stream, command: { type: "AssignTask", at: now(), pool: "p1", tvm } }));
     await done(execute(service.ports, "task", "test", { stream, command: { type: "StartTask", at: now(), attempt: 1, tvm: tvmKey(ACCOUNT, "p1", tvm) } }));

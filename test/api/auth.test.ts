@@ -1,6 +1,7 @@
 import { authorize, signString, stringsToSign } from "../../src/api/auth";
 import { parseHttpDate } from "../../src/api/dates";
-import { ACCOUNT, KEYS, POOL, type Service, VERSION, ask, openService, refusal } from "./support";
+import { serve } from "../../src/api/serve";
+import { ACCOUNT, KEYS, POOL, type Service, VERSION, ask, buildRequest, openService, refusal } from "./support";
 
 const KEY = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
 
@@ -60,7 +61,6 @@ describe("the handler", () => {
     const date = service.ports.clock.now().toUTCString();
     const url = new URL(`http://127.0.0.1:7071/pools?api-version=${VERSION}`);
     const sign = (headers: Record<string, string>) => signString([...stringsToSign({ method: "GET", url, headers: new Headers(headers) as never }, ACCOUNT)][0]!, KEYS[ACCOUNT]![0]!);
-    const { serve } = await import("../../src/api/serve");
     const send = (headers: Record<string, string>, signed: Record<string, string>) =>
       serve(service.ports, { method: "GET", url: url.href, headers: new Headers({ ...headers, authorization: `SharedKey ${ACCOUNT}:${sign(signed)}` }), body: null } as never);
     expect((await send({ date }, { date })).status).toBe(200);
@@ -98,8 +98,6 @@ describe("the handler", () => {
   });
 
   test("a signature covers the method, the path, the query and the length", async () => {
-    const { serve } = await import("../../src/api/serve");
-    const { buildRequest } = await import("./support");
     const signed = buildRequest(service, "POST", "/pools", { body: POOL });
     const send = (changes: object) => serve(service.ports, { method: signed.method, url: signed.url, headers: signed.headers, body: null, ...changes } as never);
     expect((await send({ method: "PUT" })).status).toBe(403);
@@ -113,7 +111,6 @@ describe("the handler", () => {
   test("the body is not looked at before the signature is proven", async () => {
     let read = false;
     const body = { getReader: () => ((read = true), { read: async () => ({ done: true }), cancel: async () => {} }) };
-    const { serve } = await import("../../src/api/serve");
     const answer = await serve(service.ports, {
       method: "POST",
       url: `http://127.0.0.1:7071/pools?api-version=${VERSION}`,

@@ -28,6 +28,8 @@ export const KEYS: Readonly<Record<string, readonly string[]>> = {
 };
 
 export interface Service {
+  /** What addresses of files begin with. */
+  url: string;
   readonly ports: Ports;
   readonly errors: string[];
   readonly files: ReturnType<typeof folderFiles>;
@@ -45,7 +47,7 @@ export const openService = async (changes: Partial<Ports> = {}): Promise<Service
   const sleep = (milliseconds: number): Promise<void> => new Promise((resolve) => void setTimeout(resolve, milliseconds).unref());
   const clock = { now: () => new Date(systemClock.now().getTime() + shifted), sleep };
   const errors: string[] = [];
-  const files = folderFiles({ root: path.join(folder, "files"), baseUrl: () => BASE, sealer, clock });
+  const files = folderFiles({ root: path.join(folder, "files"), baseUrl: () => service.url, sealer, clock });
   const nothing = (): void => {};
   const ports: Ports = {
     eventStore: sqliteEventStore(db),
@@ -63,7 +65,8 @@ export const openService = async (changes: Partial<Ports> = {}): Promise<Service
     log: { debug: nothing, info: nothing, warn: nothing, error: (message, details) => errors.push(`${message} ${String((details?.["error"] as Error | undefined)?.stack ?? "")}`) },
     ...changes,
   };
-  return {
+  const service: Service = {
+    url: BASE,
     ports,
     errors,
     files,
@@ -75,6 +78,7 @@ export const openService = async (changes: Partial<Ports> = {}): Promise<Service
       await rm(folder, { recursive: true, force: true });
     },
   };
+  return service;
 };
 
 export interface Ask {
@@ -121,7 +125,7 @@ export const buildRequest = (service: Pick<Service, "ports">, method: string, ta
   const key = ask.key ?? KEYS[account]?.[0] ?? KEYS[ACCOUNT]![0]!;
   const authorization = ask.authorization === undefined ? `SharedKey ${account}:${signString(text as string, key)}` : ask.authorization;
   if (authorization !== null) headers["authorization"] = authorization;
-  return new Request(url, { method, headers, ...(content === undefined ? {} : { body: content as BodyInit, duplex: "half" }) } as RequestInit);
+  return new Request(url, { method, headers, ...(content === undefined ? {} : { body: content, duplex: "half" }) } as RequestInit);
 };
 
 export const ask = async (service: Pick<Service, "ports">, method: string, target: string, options: Ask = {}): Promise<Got> =>
