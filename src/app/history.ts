@@ -34,7 +34,7 @@ export const why = async (ports: Ports, call: Call, workItem: string, job: strin
 };
 
 const completedBecause = (task: { exitCode?: number; error?: { code: string; message?: string }; retryCount: number }): string => {
-  if (task.error) return `It has completed with the error ${task.error.code}${task.error.message ? `: ${task.error.message}` : ""}.`;
+  if (task.error) return `It has completed with the error ${task.error.code}${task.error.message ? `: ${task.error.message.replace(/\.$/, "")}` : ""}.`;
   const retries = task.retryCount ? ` after ${task.retryCount} retries` : "";
   return `It has completed with exit code ${task.exitCode}${retries}.`;
 };
