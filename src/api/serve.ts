@@ -176,7 +176,8 @@ const runInTime = async (exchange: Exchange, found: Operation, input: Input<neve
   try {
     return await Promise.race([answer, timeUp]);
   } finally {
-    over.abort();
+    // With a reason of its own: the default one is an exception with a stack, made for nobody, on every request.
+    over.abort("answered");
   }
 };
 
