@@ -19,14 +19,14 @@ export function localSignals(clock: Clock): Signals & { close(): void } {
   let closed = false;
   const waiting = new Map<string, Set<Waiter>>();
   const remembered = new Set<string>();
-  // One sleep serves all: it ends when the earliest deadline is due. (A clock's sleep cannot be cancelled, so one a wait
-  // would pile up.)
+  // One sleep serves all: it ends when the earliest deadline is due.
   let planned = Infinity;
+  const stopped = new AbortController();
 
   function plan(deadline: number, now: number): void {
     if (deadline >= planned) return;
     planned = deadline;
-    void clock.sleep(Math.max(deadline - now, 0)).then(() => {
+    void clock.sleep(Math.max(deadline - now, 0), stopped.signal).then(() => {
       if (planned === deadline) planned = Infinity;
       expire(clock.now().getTime());
     });
@@ -87,6 +87,7 @@ export function localSignals(clock: Clock): Signals & { close(): void } {
     /** The process is about to stop: nobody waits any more. */
     close() {
       closed = true;
+      stopped.abort();
       for (const waiters of waiting.values()) for (const waiter of waiters) waiter.settle(false);
     },
   };

@@ -8,10 +8,9 @@ import type { Clock, Log, Random } from "../ports";
 export const systemClock: Clock = {
   now: () => new Date(),
   // A timer takes 24 days at most and would fire at once beyond: a longer sleep ends early, its caller looks at the clock.
-  // A process that has nothing else to do than to sleep may end.
   sleep: (milliseconds, abort) =>
     new Promise((resolve) => {
-      const timer = setTimeout(resolve, Math.min(milliseconds, 2 ** 31 - 1)).unref();
+      const timer = setTimeout(resolve, Math.min(milliseconds, 2 ** 31 - 1));
       abort?.addEventListener("abort", () => {
         clearTimeout(timer);
         resolve();

@@ -28,6 +28,18 @@ const noteFile = (): string => {
 
 const noting = (file: string, work: string): string => `/bin/sh -c 'umask 0; echo "+ $WATASK_TASK_NAME" >> ${file}; ${work}; echo "- $WATASK_TASK_NAME" >> ${file}'`;
 
+/** What a failed task has to say for itself: shown when there should be none. */
+const failures = async ({ client }: Running, name: string): Promise<string[]> => {
+  const found: string[] = [];
+  for await (const task of client.listTasks(name, JOB, { filter: "state eq 'completed'" })) {
+    const { exitCode, schedulingError } = task.executionInfo ?? {};
+    if (exitCode === 0 && !schedulingError) continue;
+    const history = await client.history(["workitems", name, "jobs", JOB, "tasks", task.name]);
+    found.push(JSON.stringify({ name: task.name, exitCode, schedulingError, history: history.map(({ events }) => events.map(({ type, at, ...rest }) => ({ type, at, attempt: (rest as Record<string, unknown>)["attempt"] }))) }));
+  }
+  return found;
+};
+
 /** Per task: how often it began and ended, and whether it ever ran beside itself. */
 const runsIn = (file: string): Map<string, { begun: number; ended: number; beside: boolean }> => {
   const runs = new Map<string, { begun: number; ended: number; beside: boolean }>();
@@ -58,6 +70,7 @@ test("kill -9 of the service in the middle of 2,000 tasks", async () => {
   // The agents have lived on, with what they ran.
   expect(agentPids(data)).toEqual(agents);
   const counts = await allCompleted(service.client, "many", 2000, 120_000);
+  expect(await failures(service, "many")).toEqual([]);
   expect(counts).toEqual({ active: 0, assigned: 0, running: 0, completed: 2000, failed: 0, retries: 0, requeues: 0, cpuMs: expect.any(Number) });
   const runs = runsIn(notes);
   expect(runs.size).toBe(2000);
@@ -99,6 +112,7 @@ test("kill -9 of an agent: its tasks are requeued and complete elsewhere or ther
   await until(async () => (await client.counts("requeued", JOB)).completed >= 8, "eight tasks completed");
   for (const pid of agentPids(data)) process.kill(pid, "SIGKILL");
   const counts = await allCompleted(client, "requeued", 60, 90_000);
+  expect(await failures(service, "requeued")).toEqual([]);
   expect(counts).toMatchObject({ completed: 60, failed: 0, retries: 0, active: 0, assigned: 0, running: 0 });
   expect(counts.requeues).toBeGreaterThan(0);
   // A killed task leaves a begun line without an end: its next run begins after it, never beside it.

@@ -1,5 +1,5 @@
 // Whole lives on the built service: real processes, real HTTP, real files.
-import { mkdirSync, readFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { createClient, taskFiles } from "../../src/cli/client";
 import { JOB, type Running, allCompleted, newData, pool, removeData, start, stop, until, workItem } from "../support/service";
@@ -167,16 +167,13 @@ test("higher priority goes first; running tasks are left alone", async () => {
   await pool(client, "single", 1, 1);
   await workItem(client, "low", "single");
   await workItem(client, "high", "single", { jobSpecification: { priority: 10 } });
-  const log = path.join(data, "order");
-  mkdirSync(log, { mode: 0o777, recursive: true });
   await client.addTask("low", JOB, { name: "first", commandLine: shell("while [ ! -e $WATASK_TVM_ROOT_DIR/shared/go ]; do sleep 0.02; done") });
   await until(async () => (await client.counts("low", JOB)).running === 1, "the first task runs");
   await client.addTasks("low", JOB, [1, 2, 3].map((n) => ({ name: `low${n}`, commandLine: "/bin/true" })));
   await client.addTasks("high", JOB, [1, 2, 3].map((n) => ({ name: `high${n}`, commandLine: "/bin/true" })));
-  const { pools } = { pools: await all(client.listTvms("single")) };
-  const root = await tvmRoot((pools[0] as unknown as { name: string }).name);
-  // The waiting task ends as soon as this file is there.
-  require("node:fs").writeFileSync(path.join(root, "shared", "go"), "");
+  const [tvm] = await all(client.listTvms("single"));
+  // The task that runs ends as soon as this file is there.
+  writeFileSync(path.join(data, "tvms", service.account, "single", (tvm as { name: string }).name, "shared", "go"), "");
   await allCompleted(client, "low", 4);
   await allCompleted(client, "high", 3);
   const started = async (item: string): Promise<string[]> =>
@@ -185,24 +182,6 @@ test("higher priority goes first; running tasks are left alone", async () => {
   const firstLow = (await started("low")).sort()[0] as string;
   expect(lastHigh <= firstLow).toBe(true);
 });
-
-/** The folder of a TVM on this machine, asked of a task. */
-const tvmRoot = async (name: string): Promise<string> => {
-  const { readdirSync, existsSync } = require("node:fs") as typeof import("node:fs");
-  const below = (folder: string): string | undefined => {
-    for (const entry of readdirSync(folder, { withFileTypes: true })) {
-      if (!entry.isDirectory()) continue;
-      const full = path.join(folder, entry.name);
-      if (entry.name === name) return full;
-      const found = below(full);
-      if (found) return found;
-    }
-    return undefined;
-  };
-  const found = existsSync(path.join(data, "tvms")) ? below(path.join(data, "tvms")) : undefined;
-  if (!found) throw new Error(`no folder of TVM ${name}`);
-  return found;
-};
 
 test("a wrong key is refused, and a second service on the same data too", async () => {
   const stranger = createClient({ url: service.url, account: service.account, key: Buffer.alloc(64, 1).toString("base64") });

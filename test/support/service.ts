@@ -1,6 +1,6 @@
 // The built service as a user has it: `batchledger start --json` in a process of its own, on a data folder of its own.
 import { type ChildProcess, spawn } from "node:child_process";
-import { mkdtempSync, readFileSync, readdirSync, rmSync } from "node:fs";
+import { chmodSync, mkdtempSync, readFileSync, readdirSync, rmSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { type Client, createClient } from "../../src/cli/client";
@@ -19,7 +19,12 @@ export interface Running {
   said(): string;
 }
 
-export const newData = (): string => mkdtempSync(path.join(os.tmpdir(), "batchledger-e2e-"));
+/** Passable for others: TVMs of a service that runs as root have users of their own, and their roots lie in it then. */
+export const newData = (): string => {
+  const folder = mkdtempSync(path.join(os.tmpdir(), "batchledger-e2e-"));
+  chmodSync(folder, 0o755);
+  return folder;
+};
 
 /** Starts the service and resolves when it says that it is ready. */
 export const start = async (data: string, more: readonly string[] = []): Promise<Running> => {
