@@ -1,10 +1,10 @@
 // The one way to change anything: load, fold, decide, append, project; on a conflict load again and decide again. Takes many
 // commands at once, so that what happens together is written together. Never retries a refusal.
-import { type Aggregates, aggregates } from "../domain/aggregates";
-import { type Decider, type DomainEvent, type Rejection, isRejection } from "../domain/decider";
-import { faultOf } from "../domain/events";
+import type { Aggregates } from "../domain/aggregates";
+import { type DomainEvent, type Rejection, isRejection } from "../domain/decider";
 import { type Category, partitionOf } from "../domain/ids";
 import type { Commit, EventStore, Ports, StoredEvent } from "../ports";
+import { deciderFor, foldCommits } from "./fold";
 import { projectDecided } from "./project";
 
 /** An aggregate as it was read; version 0: there is no such stream. */
@@ -30,31 +30,6 @@ export interface Order<C extends Category> {
 const TRIES = 5;
 /** Commits of a stream between two snapshots. */
 const SNAPSHOT_EVERY = 64;
-
-type AnyDecider = Decider<unknown, unknown, DomainEvent>;
-const deciderFor = (category: Category): AnyDecider => aggregates[category] as unknown as AnyDecider;
-
-/** Throws, naming stream, version and field, when an event is not one that this release can fold: a guess would be worse. */
-export const foldCommits = (category: Category, commits: readonly Commit[]): { state: unknown; version: number } => {
-  const decider = deciderFor(category);
-  let state: unknown = decider.initial;
-  let version = 0;
-  for (const commit of commits) {
-    if (commit.snapshot !== undefined) state = commit.snapshot;
-    else for (const event of foldable(category, commit)) state = decider.evolve(state, event);
-    version = commit.version;
-  }
-  return { state, version };
-};
-
-/** The events of a commit that was read back; throws like `foldCommits`. */
-export const foldable = (category: Category, commit: Commit): readonly DomainEvent[] => {
-  for (const event of commit.events) {
-    const fault = faultOf(category, event);
-    if (fault !== undefined) throw new Error(`An event (${event?.type}) of stream ${commit.stream}, version ${commit.version}, cannot be used: ${fault}.`);
-  }
-  return commit.events;
-};
 
 export const loadAll = async <C extends Category>(
   ports: Pick<Ports, "eventStore">,

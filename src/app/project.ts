@@ -4,7 +4,7 @@ import { type Category, categoryOf, keyOf } from "../domain/ids";
 import type { Commit, Ports, ViewWrite, Views } from "../ports";
 import { anyViewOf } from "../views/all";
 import { type StateRow, type View, difference, evolveRow, rowOf, stateOf } from "../views/view";
-import { foldCommits, foldable } from "./execute";
+import { foldCommits, foldable } from "./fold";
 
 interface Decided {
   readonly stream: string;

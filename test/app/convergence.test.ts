@@ -1,5 +1,6 @@
 // Whatever is told twice, late, to two processes, or all over again: the views say what the streams say.
-import { execute, foldCommits } from "../../src/app/execute";
+import { execute } from "../../src/app/execute";
+import { foldCommits } from "../../src/app/fold";
 import { deleteJob, getJob, jobCounts, keyOfJob, terminateJob, updateJob } from "../../src/app/jobs";
 import { addPool, getPool, resizePool } from "../../src/app/pools";
 import { projectFeed } from "../../src/app/project";

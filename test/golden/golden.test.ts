@@ -1,7 +1,7 @@
 // Every event that was ever stored still folds to what it folded to, and what cannot be folded is named, not guessed.
 import { readFileSync, readdirSync } from "node:fs";
 import path from "node:path";
-import { foldCommits } from "../../src/app/execute";
+import { foldCommits } from "../../src/app/fold";
 import { type AnyEvent, aggregates } from "../../src/domain/aggregates";
 import { type DomainEvent, fold, type Decider } from "../../src/domain/decider";
 import { EVENT_SHAPES, faultOf } from "../../src/domain/events";
