@@ -69,7 +69,7 @@ export const executeAll = async <C extends Category>(
   by: string,
   orders: readonly Order<C>[],
 ): Promise<Outcome<C>[]> => {
-  const outcomes: (Outcome<C> | undefined)[] = new Array(orders.length).fill(undefined);
+  const outcomes: (Outcome<C> | undefined)[] = orders.map(() => undefined);
   let open = orders.map((_, index) => index);
   for (let attempt = 1; open.length > 0; attempt++) {
     if (attempt > TRIES) throw new Error(`${open.length} commands on ${category} streams met a conflict ${TRIES} times`);

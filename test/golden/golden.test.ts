@@ -66,7 +66,7 @@ describe.each(examples)("$type: $what", ({ category, given, event, state }) => {
 });
 
 test("a stream with an event that cannot be used says which, where and why; what a snapshot stands for is not looked at", () => {
-  const [good] = examples.filter(({ type }) => type === "TaskQueued");
+  const good = examples.find(({ type }) => type === "TaskQueued");
   const commit = (version: number, events: readonly unknown[], more: Partial<Commit> = {}): Commit =>
     ({ stream: "task-local.w.1.j.t", partition: "p", version, id: "x", by: "local", events: events as StoredEvent[], ...more });
   const queued = commit(1, [good?.event]);
@@ -84,22 +84,22 @@ test("a stream with an event that cannot be used says which, where and why; what
 });
 
 /** The event without each thing that it must have, and with each thing that it has as another kind. */
-function* damages(event: StoredEvent, shape: object, path: readonly string[] = []): Generator<{ field: string; event: unknown }> {
+function* damages(event: StoredEvent, shape: object, at: readonly string[] = []): Generator<{ field: string; event: unknown }> {
   const { optional = {}, ...needed } = shape as Record<string, object>;
-  const holder = path.reduce<unknown>((at, name) => (at as Record<string, unknown>)[name], event) as Record<string, unknown>;
+  const holder = at.reduce<unknown>((inside, name) => (inside as Record<string, unknown>)[name], event) as Record<string, unknown>;
   for (const [name, inside] of [...Object.entries(needed), ...Object.entries(optional)]) {
     if (holder[name] === undefined || holder[name] === null) continue;
-    const field = [...path, name].join(".");
-    if (name in needed) yield { field, event: changed(event, [...path, name], undefined) };
-    yield { field, event: changed(event, [...path, name], Array.isArray(holder[name]) ? "text" : [holder[name]]) };
-    if (typeof inside === "object") yield* damages(event, inside, [...path, name]);
+    const field = [...at, name].join(".");
+    if (name in needed) yield { field, event: changed(event, [...at, name], undefined) };
+    yield { field, event: changed(event, [...at, name], Array.isArray(holder[name]) ? "text" : [holder[name]]) };
+    if (typeof inside === "object") yield* damages(event, inside, [...at, name]);
   }
 }
 
-const changed = (event: StoredEvent, path: readonly string[], value: unknown): unknown => {
+const changed = (event: StoredEvent, place: readonly string[], value: unknown): unknown => {
   const copy = JSON.parse(JSON.stringify(event)) as Record<string, unknown>;
-  const holder = path.slice(0, -1).reduce<Record<string, unknown>>((at, name) => at[name] as Record<string, unknown>, copy);
-  holder[path.at(-1) as string] = value;
+  const holder = place.slice(0, -1).reduce<Record<string, unknown>>((inside, name) => inside[name] as Record<string, unknown>, copy);
+  holder[place.at(-1) as string] = value;
   return JSON.parse(JSON.stringify(copy));
 };
 

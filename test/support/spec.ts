@@ -33,6 +33,7 @@ const outcome = <State, Command, Event extends DomainEvent>(
   state: State,
   answer: readonly Event[] | Rejection,
 ): Outcome<State, Event> => ({
+  // oxlint-disable-next-line unicorn/no-thenable -- given, when, then; nobody awaits it
   then(...events) {
     expect(answer).toEqual(events);
     return fold(decider as Decider<State, never, Event>, events, state);
