@@ -21,7 +21,8 @@ export interface ExchangeOptions {
   hasPayload(): boolean;
   /** Free slots and nothing to put there: news are wanted at once. */
   hungry(): boolean;
-  onAnswer(answer: ExchangeAnswer): void;
+  /** True if the answer said anything new. */
+  onAnswer(answer: ExchangeAnswer): boolean;
   /** The service does not know this credential (any more): 401, 403 or 410. The loop has stopped. */
   onRefused(status: number): void;
   /** No accepted exchange for selfStopMs; told once per silence. */
@@ -37,10 +38,13 @@ export interface Exchange {
 
 const WAIT_MS = 20_000;
 const ANSWER_MS = 10_000;
-const GATHER_MS = 8;
-/** More reports than this within GATHER_MS count as many. */
-const FEW = 6;
+const GATHER_MS = 10;
+/** More reports than this within RATE_MS count as many: one short task's start and end are few. */
+const FEW = 3;
+const RATE_MS = 20;
 const QUIET_MS = 20;
+/** After a waiting request that was answered early and said nothing new: no reason to hurry. */
+const PAUSE_MS = 100;
 const BACKOFF_FIRST_MS = 50;
 const BACKOFF_MAX_MS = 2_000;
 
@@ -71,6 +75,7 @@ export function startExchange(options: ExchangeOptions): Exchange {
   };
 
   let retryAt = 0;
+  let waitAgainAt = 0;
   const look = (): void => {
     if (stopped) return;
     const now = performance.now();
@@ -83,6 +88,7 @@ export function startExchange(options: ExchangeOptions): Exchange {
     if (waiting) return;
     const quietFor = now - lastCarriedAt;
     if (carrying || (quietFor < QUIET_MS && !options.hungry())) return wakeIn(QUIET_MS);
+    if (now < waitAgainAt) return wakeIn(waitAgainAt - now);
     void wait();
   };
 
@@ -114,14 +120,16 @@ export function startExchange(options: ExchangeOptions): Exchange {
       lastAcceptedAt = Math.max(lastAcceptedAt, sentAt);
       silent = false;
       outgoing.accepted();
-      options.onAnswer(news);
+      const told = options.onAnswer(news);
+      if (wait > PAUSE_MS && !told && performance.now() - sentAt < PAUSE_MS) waitAgainAt = performance.now() + PAUSE_MS;
     } catch (error) {
       if (!stopped) failed(error as Error);
     }
   };
 
   const failed = (error: Error): void => {
-    if (failures++ === 0) options.log(`the service cannot be reached: ${error.message}`);
+    // A single failure is a kept connection that the other side just closed.
+    if (++failures === 2) options.log(`the service cannot be reached: ${error.message}`);
     const cap = Math.min(BACKOFF_MAX_MS, options.heartbeatMs / 3);
     const backoff = Math.min(cap, BACKOFF_FIRST_MS * 2 ** Math.min(failures, 10));
     retryAt = performance.now() + backoff * (0.5 + Math.random() / 2);
@@ -159,14 +167,14 @@ export function startExchange(options: ExchangeOptions): Exchange {
   };
 }
 
-/** Whether reports come fast at present: two windows of GATHER_MS, the running one and the one before. */
+/** Whether reports come fast at present: two windows of RATE_MS, the running one and the one before. */
 function reportRate(): { count(now: number): void; many(now: number): boolean } {
   let start = -Infinity;
   let current = 0;
   let before = 0;
   const roll = (now: number): void => {
-    if (now - start < GATHER_MS) return;
-    before = now - start < 2 * GATHER_MS ? current : 0;
+    if (now - start < RATE_MS) return;
+    before = now - start < 2 * RATE_MS ? current : 0;
     current = 0;
     start = now;
   };

@@ -66,14 +66,13 @@ export function orderFor(id: string, argv: readonly string[], what: Launchable, 
   const { root } = context.facts;
   const dir = path.join(root, ...place.folder);
   const cwd = path.join(root, ...place.cwd);
-  const { processes, ...shared } = context.limits;
   return {
     id, folder: prepared ? "none" : place.fresh ? "fresh" : "make", dir, trash: path.join(root, TRASH), cwd,
     stdout: path.join(dir, "stdout.txt"), stderr: path.join(dir, "stderr.txt"), owner: context.owner, elevated: what.runElevated,
     // A start task may leave services running for the tasks that come.
     keepGroup: !place.fresh,
     // The limit on processes counts all of a user: only sensible for a user that has this TVM's tasks alone.
-    limits: context.owner ? context.limits : shared,
+    limits: context.owner ? context.limits : { ...context.limits, processes: undefined },
     env: taskEnvironment(context.facts, place.names, what.environment, cwd, id), argv,
   };
 }

@@ -190,8 +190,8 @@ function openSession(spec: TvmSpec, joined: JoinAnswer, shared: TvmShared, farew
     const checked = check(what, context);
     if ("error" in checked) return queueMicrotask(() => onOver({ atMs: Date.now(), error: checked.error }));
     const start = (prepared: boolean): void => {
+      if (one.abort.signal.aborted) return onOver(failureOf(undefined, Date.now()));
       one.run = shared.runner.run((id) => orderFor(id, checked.argv, what, place, context, prepared), { onStarted, onOutcome: (outcome) => onOver(endingOf(outcome)) });
-      if (one.abort.signal.aborted) one.run.end(0);
     };
     if (what.resourceFiles.length === 0) return start(false);
     prepare(what, place, context, one.abort.signal).then(() => start(true), (error: unknown) => onOver(failureOf(error, Date.now())));
@@ -281,7 +281,11 @@ function openSession(spec: TvmSpec, joined: JoinAnswer, shared: TvmShared, farew
     build: (waitMs, carry) => agent.request(waitMs, carry, steadyNow()),
     hasPayload: agent.hasPayload,
     hungry: agent.hungry,
-    onAnswer: (news) => perform(agent.accept(news, steadyNow())),
+    onAnswer(answer) {
+      const effects = agent.accept(answer, steadyNow());
+      perform(effects);
+      return effects.length > 0 || answer.run.length > 0 || answer.stop.length > 0;
+    },
     onRefused: () => farewell("refused"),
     onSilence: () => {
       shared.log(`TVM ${spec.name}: no contact for ${joined.selfStopMs} ms, ending its own tasks`);
@@ -290,6 +294,8 @@ function openSession(spec: TvmSpec, joined: JoinAnswer, shared: TvmShared, farew
     log: (message) => shared.log(`TVM ${spec.name}: ${message}`),
   });
 
+  // Left by an earlier boot.
+  trash.emptySoon();
   return {
     async close() {
       closed = true;

@@ -171,17 +171,19 @@ test("stop ends a running attempt without a report", async () => {
 test("gives back what waits too long for a slot", async () => {
   world = await openWorld({ slots: 1 });
   await world.startAgent();
-  // Quick tasks make it ask for more than it has slots; then a long one blocks the only slot.
-  const quick = Array.from({ length: 30 }, (_, n) => assignment("exit 0", { task: `quick${n}` }));
+  world.service.overfill();
   const long = assignment("sleep 1000", { task: "long" });
   const waiting = Array.from({ length: 5 }, (_, n) => assignment("exit 0", { task: `waiting${n}` }));
-  world.service.assign(tvm, ...quick, long, ...waiting);
+  const given = Date.now();
+  world.service.assign(tvm, long, ...waiting);
   await world.started(tvm, long.key);
-  const held = (): string[] => world.service.tvm(tvm).exchanges.at(-1)?.holding.map((ref) => ref.key) ?? [];
-  await eventually(() => world.service.tvm(tvm).reports.some((report) => report.kind === "taskReturned"));
-  await eventually(() => held().every((key) => key === long.key));
+  const returned = (): string[] => world.service.tvm(tvm).reports.flatMap((report) => (report.kind === "taskReturned" ? [report.key] : []));
+  await eventually(() => returned().length > 0);
+  expect(Date.now() - given).toBeGreaterThanOrEqual(990);
+  await eventually(() => returned().length === 5);
+  expect(returned().sort()).toEqual(waiting.map((one) => one.key).sort());
+  await eventually(() => world.service.tvm(tvm).exchanges.at(-1)?.holding.every((ref) => ref.key === long.key));
   expect(world.service.tvm(tvm).exchanges.at(-1)?.capacity).toBe(1);
-  for (const report of world.service.tvm(tvm).reports) if (report.kind === "taskReturned") expect(report.key).toContain("waiting");
 });
 
 test("a retry starts in a new folder", async () => {

@@ -50,6 +50,7 @@ export async function startFakeService(options: FakeOptions) {
   let server = http.createServer();
   let port = 0;
   let dropAnswers = 0;
+  let generous = false;
 
   const tvm = (name: string): FakeTvm => {
     let known = tvms.get(name);
@@ -100,7 +101,7 @@ export async function startFakeService(options: FakeOptions) {
 
   const answerNow = (one: FakeTvm, request: ExchangeRequest) => {
     const holding = new Set(request.holding.map(idOf));
-    const assigned = [...one.assigned.values()].slice(0, request.capacity);
+    const assigned = [...one.assigned.values()].slice(0, generous ? Infinity : request.capacity);
     return {
       run: assigned.filter((assignment) => !holding.has(idOf(assignment))), stop: request.holding.filter((ref) => !one.assigned.has(idOf(ref))),
       removeFolders: [...one.removeFolders], files: [...one.files.values()], ...(one.startTask ? { startTask: one.startTask } : {}), ...(one.leave ? { leave: true } : {}),
@@ -182,6 +183,8 @@ export async function startFakeService(options: FakeOptions) {
     blobUrl: (name: string): string => `http://127.0.0.1:${port}/blobs/${name}?sig=verysecret`,
     /** The next answers to exchanges with reports are lost after the request was taken in. */
     loseAnswers: (count: number): void => void (dropAnswers = count),
+    /** From now on it hands out more than a TVM asks for. */
+    overfill: (): void => void (generous = true),
     assign(name: string, ...assignments: Assignment[]): void {
       for (const assignment of assignments) tvm(name).assigned.set(idOf(assignment), assignment);
       news();
