@@ -66,6 +66,9 @@ export function createClient(where: Connection | (() => Connection), options: Tr
     deleteJob: (workItem: string, job: string) => call("DELETE", ["workitems", workItem, "jobs", job]),
 
     addTask: (workItem: string, job: string, task: NewTask) => call("POST", tasksOf(workItem, job), { body: task }),
+    /** At most 100 tasks in one request; the answer has an entry a task. */
+    addCollection: async (workItem: string, job: string, tasks: readonly NewTask[]) =>
+      parse<{ value: { status: string; taskName: string; error?: { code: string } }[] }>((await act(tasksOf(workItem, job), "addtaskcollection", { value: tasks })).body).value,
     /** Any number of tasks as a stream; a broken connection is mended by sending the unanswered ones again. */
     addTasks: (workItem: string, job: string, tasks: Iterable<NewTask> | AsyncIterable<NewTask>, onProgress?: (progress: BulkProgress) => void): Promise<BulkResult> =>
       streamTasks(transport, tasksOf(workItem, job), tasks, { ...options, ...(onProgress ? { onProgress } : {}) }),

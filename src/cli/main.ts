@@ -123,7 +123,10 @@ export function processIo(): Io {
 
 /** What bin/batchledger.js calls. */
 export async function main(): Promise<void> {
+  // A command may wait for something that does not keep the process alive by itself, such as an unreferenced timer.
+  const alive = setInterval(() => undefined, 60_000);
   process.exitCode = await run(process.argv.slice(2), processIo());
+  clearInterval(alive);
   // Standard input may still be open; everything that must happen has happened.
   process.stdin.unref?.();
 }

@@ -6,3 +6,9 @@ export async function startService(options: StartOptions): Promise<RunningServic
   const service = require("../service") as typeof import("../service");
   return service.startService(options);
 }
+
+/** Throws when a service runs on the folder. */
+export async function rebuildViews(options: StartOptions, progress: (commits: number) => void): Promise<number> {
+  const service = require("../service") as typeof import("../service");
+  return service.rebuildViews(options, progress);
+}

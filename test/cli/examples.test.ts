@@ -44,14 +44,17 @@ async function withService(work: (service: { api: string }) => Promise<void>): P
 }
 
 test("the demo renders a picture, retries the tile that fails once, and leaves nothing running", async () => {
-  const { code, stdout, stderr } = await bl("demo", "--samples", "1", "--json");
-  expect({ code, stderr }).toEqual({ code: 0, stderr: expect.stringContaining("Rendering: 49/49") as string });
+  // The demo's own scene, smaller: the whole one takes half a minute.
+  const scene = JSON.parse(readFileSync(path.join(ROOT, "examples/render/scene.json"), "utf8")) as object;
+  writeFileSync(path.join(folder, "scene.json"), JSON.stringify({ ...scene, width: 96, height: 64, columns: 3, rows: 2, failOnce: "1,1" }));
+  const { code, stdout, stderr } = await bl("demo", "--scene", "scene.json", "--samples", "1", "--json");
+  expect({ code, stderr }).toEqual({ code: 0, stderr: expect.stringContaining("Rendering: 7/7") as string });
   const summary = JSON.parse(stdout) as { picture: string; tasks: number; retries: number; coreMs: number };
-  expect(summary).toMatchObject({ picture: path.join(folder, ".batchledger", "demo", "picture.png"), tasks: 49 });
+  expect(summary).toMatchObject({ picture: path.join(folder, ".batchledger", "demo", "picture.png"), tasks: 7 });
   expect(summary.retries).toBeGreaterThanOrEqual(1);
   expect(summary.coreMs).toBeGreaterThan(0);
   const png = readFileSync(summary.picture);
-  expect([png.subarray(1, 4).toString(), png.readUInt32BE(16), png.readUInt32BE(20)]).toEqual(["PNG", 960, 640]);
+  expect([png.subarray(1, 4).toString(), png.readUInt32BE(16), png.readUInt32BE(20)]).toEqual(["PNG", 96, 64]);
   expect(existsSync(path.join(folder, ".batchledger", "demo", "service.json"))).toBe(false);
 }, LIMIT_MS);
 
@@ -98,6 +101,18 @@ test("clean-up: old files of the shared folder go, on every TVM", async () => {
     const tvm = (JSON.parse((await bl("tvms", "p", "--json")).stdout) as { name: string }[])[0]?.name;
     const left = JSON.parse((await bl("files", `pools/p/${tvm}`, "--json")).stdout) as { name: string; isDirectory: boolean }[];
     expect(left.filter(({ name, isDirectory }) => name.startsWith("shared\\") && !isDirectory).map(({ name }) => name)).toEqual(["shared\\young"]);
+  });
+}, LIMIT_MS);
+
+test("two services on one data folder: the second says so and leaves the first alone", async () => {
+  await withService(async ({ api }) => {
+    const second = await bl("start", "--port", "0", "--json");
+    expect(second.code).toBe(4);
+    expect(JSON.parse(second.stderr)).toMatchObject({ exitCode: 4 });
+    expect(second.stderr).not.toContain("defect");
+    const third = await bl("start", "--data", "other", "--port", new URL(api).port);
+    expect([third.code, third.stderr]).toEqual([3, expect.stringContaining("The port is taken.")]);
+    expect((await bl("ps")).code).toBe(0);
   });
 }, LIMIT_MS);
 

@@ -5,7 +5,7 @@ import { EXIT, Failure, usage } from "../failures";
 import { json } from "../output";
 import * as parse from "../options";
 import { shellQuote } from "../quoting";
-import { startService } from "../serviceDoor";
+import { rebuildViews, startService } from "../serviceDoor";
 import path from "node:path";
 
 const LEVELS = ["debug", "info", "warn", "error", "silent"] as const;
@@ -38,6 +38,12 @@ export const serviceCommands: readonly Command[] = [
     options: { key: { type: "boolean", help: "the key itself instead of the name of its file" } },
     run: printEnv,
   },
+  {
+    words: "rebuild", operands: "", operandsMin: 0, operandsMax: 0, connects: false,
+    summary: "Makes all lists and counts anew from the events, while the service is stopped.",
+    options: { data: { type: "string", value: "DIR", help: `data folder of the service (default ./${DEFAULT_DATA})` } },
+    run: rebuild,
+  },
 ];
 
 async function start(call: Invocation): Promise<number> {
@@ -68,6 +74,24 @@ async function start(call: Invocation): Promise<number> {
   return EXIT.ok;
 }
 
+async function rebuild(call: Invocation): Promise<number> {
+  const data = path.resolve(call.io.cwd, call.text("data") ?? DEFAULT_DATA);
+  readKey(data);
+  let told = Date.now();
+  const commits = await rebuildViews({ data, logLevel: "error" }, (count) => {
+    if (call.json || Date.now() - told < PROGRESS_MS) return;
+    told = Date.now();
+    call.io.err(`${count} commits so far\n`);
+  }).catch((error: unknown) => {
+    throw startProblem(error);
+  });
+  if (call.json) json(call.io, { commits });
+  else call.io.out(`Lists and counts are made anew from ${commits} commits.\n`);
+  return EXIT.ok;
+}
+
+const PROGRESS_MS = 1000;
+
 /** What usually goes wrong at a start, with what to do. */
 export function startProblem(error: unknown): unknown {
   switch ((error as NodeJS.ErrnoException).code) {
@@ -79,7 +103,8 @@ export function startProblem(error: unknown): unknown {
     case "EROFS":
       return new Failure(EXIT.usage, (error as Error).message, "Choose a data folder that can be written: --data DIR. Ports below 1024 need rights.");
     default:
-      return error;
+      // Plain errors of a start are sentences for people: a folder in use, an option that is not usable. Others are defects.
+      return error instanceof Error && error.constructor === Error ? new Failure(EXIT.refused, error.message) : error;
   }
 }
 

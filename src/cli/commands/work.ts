@@ -120,8 +120,8 @@ async function listTasks(call: Invocation): Promise<number> {
       { title: "TOOK", right: true, value: took },
       { title: "PROBLEM", value: (task) => (task.executionInfo?.schedulingError ? failureOf(task) : "") },
     ]));
-    if (more) call.io.err(`Only the first ${limit} are shown: --limit N shows more.\n`);
   }
+  if (more) call.io.err(`Only the first ${limit} are shown: --limit N shows more.\n`);
   return EXIT.ok;
 }
 
