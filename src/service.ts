@@ -2,6 +2,7 @@
 // clients and agents find it. Starting twice on the same data is refused; being killed loses nothing that was acknowledged.
 import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
+import { rebuild } from "./app/rebuild";
 import { type Embedded, embedded, usePorts } from "./compose";
 import { provideCoreModule } from "./host/functionsCore";
 import { startHost } from "./host/main";
@@ -42,6 +43,17 @@ export const startService = async (options: StartOptions = {}): Promise<RunningS
     usePorts(undefined);
     await parts.close({ stopMachines: false });
     throw error;
+  }
+};
+
+/** Views from zero, with the service stopped: resolves with the number of commits that were folded. Throws when it runs. */
+export const rebuildViews = async (options: StartOptions, progress: (commits: number) => void = () => {}): Promise<number> => {
+  const parts = embedded(embeddedSettings(options), () => "");
+  const orchestrations = { nudge: async () => {} };
+  try {
+    return await rebuild({ ...parts.ports, orchestrations }, parts.ports.clock.now().toISOString(), progress);
+  } finally {
+    await parts.close({ stopMachines: false });
   }
 };
 

@@ -21,7 +21,7 @@ export interface ProcessMachinesOptions {
   /** The agent's program; absent: the one of this release. */
   readonly agentMain?: string;
   readonly clock?: Clock;
-  /** When the service is root, each TVM's tasks get a user of their own: this number and those after it. */
+  /** When the service is root, each TVM's tasks get a user of their own: this number and those after it. Absent: a block by the data folder. */
   readonly firstUserId?: number;
   /** Further members of the agents' specification, for tests. */
   readonly agentSpec?: Readonly<Record<string, unknown>>;
@@ -35,8 +35,10 @@ export interface ProcessMachines extends Machines {
 }
 
 const TVMS_PER_PROCESS = 50;
-const FIRST_USER_ID = 64_000;
+const FIRST_USER_ID = 1_000_000;
 const USERS_MAX = 60_000;
+/** Blocks of users: services that run side by side as root must not meet in one, or they would end each other's tasks. */
+const USER_BLOCKS = 30_000;
 const WATCH_MS = 1_000;
 const STARTUP_MS = 10_000;
 const STOP_MS = 8_000;
@@ -75,6 +77,7 @@ export function processMachines(options: ProcessMachinesOptions): ProcessMachine
   fs.mkdirSync(folder, { recursive: true, mode: 0o700 });
   const isRoot = process.getuid?.() === 0;
   const place = placeOfRoots(options.dataDir, isRoot, options.log);
+  const firstUserId = options.firstUserId ?? firstUserOf(options.dataDir);
   const groups = new Map<string, Group>();
   let detached = false;
   let turn: Promise<unknown> = Promise.resolve();
@@ -118,7 +121,7 @@ export function processMachines(options: ProcessMachinesOptions): ProcessMachine
   };
   const watch = async (): Promise<void> => {
     while (!detached) {
-      for (const group of [...groups.values()]) if (group.adopted && !isAlive(group)) lost(group.id);
+      for (const group of groups.values()) if (group.adopted && !isAlive(group)) lost(group.id);
       if (![...groups.values()].some((group) => group.adopted)) return;
       await clock.sleep(WATCH_MS);
     }
@@ -141,7 +144,7 @@ export function processMachines(options: ProcessMachinesOptions): ProcessMachine
 
   const start = (orders: readonly MachineOrder[]): void => {
     const id = randomBytes(8).toString("hex");
-    const hosted = orders.map((order) => hostedFor(order, place, groups, isRoot ? (options.firstUserId ?? FIRST_USER_ID) : undefined));
+    const hosted = orders.map((order) => hostedFor(order, place, groups, isRoot ? firstUserId : undefined));
     const log = fs.openSync(path.join(folder, `${id}.log`), "a", 0o600);
     try {
       const program = agentProgram(options.agentMain);
@@ -337,6 +340,12 @@ function hostedFor(order: MachineOrder, place: Place, groups: ReadonlyMap<string
   fs.mkdirSync(root, { recursive: true, mode: 0o700 });
   fs.chownSync(root, uid, uid);
   return { ...hosted, uid };
+}
+
+/** A block of users of this data folder's own, the same at each start. */
+function firstUserOf(dataDir: string): number {
+  const digest = createHash("sha256").update(fs.realpathSync(dataDir)).digest();
+  return FIRST_USER_ID + (digest.readUInt32BE(0) % USER_BLOCKS) * USERS_MAX;
 }
 
 /** The owners of the roots that exist are the users that are taken. */
