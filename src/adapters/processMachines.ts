@@ -274,12 +274,35 @@ function placeOfRoots(dataDir: string, isRoot: boolean, log: Log): Place {
   let roots = path.resolve(dataDir, "tvms");
   const elsewhere = !passable(path.resolve(dataDir));
   if (elsewhere) {
-    roots = path.join("/var/tmp", `batchledger-${createHash("sha256").update(path.resolve(dataDir)).digest("hex").slice(0, 16)}`, "tvms");
+    clearForgotten();
+    roots = path.join(ELSEWHERE, `batchledger-${createHash("sha256").update(path.resolve(dataDir)).digest("hex").slice(0, 16)}`, "tvms");
     ownFolder(path.dirname(roots));
+    fs.writeFileSync(path.join(path.dirname(roots), DATA_FOLDER), path.resolve(dataDir), { mode: 0o600 });
     log.info("tasks run as users of their own, who cannot pass through the data folder: TVM folders are elsewhere", { folder: roots });
   }
   ownFolder(roots);
   return { roots, elsewhere, programFolders: [passable(node) ? node : lentProgram(path.dirname(roots))] };
+}
+
+const ELSEWHERE = "/var/tmp";
+/** In a folder elsewhere: a file with the path of the data folder that it belongs to. */
+const DATA_FOLDER = "data-folder";
+
+/** Removes folders elsewhere whose data folder has been deleted, unless an agent still lives in one. */
+function clearForgotten(): void {
+  for (const name of fs.readdirSync(ELSEWHERE)) {
+    const folder = path.join(ELSEWHERE, name);
+    const dataDir = name.startsWith("batchledger-") && fs.lstatSync(folder, { throwIfNoEntry: false })?.uid === 0 ? readText(path.join(folder, DATA_FOLDER)) : undefined;
+    if (dataDir === undefined || fs.existsSync(dataDir) || claimsBelow(path.join(folder, "tvms")).some(isAlive)) continue;
+    fs.rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+/** The agents' own notes beside the roots: which process uses each. */
+function claimsBelow(roots: string): Pick<GroupRecord, "pid" | "startTicks">[] {
+  const pools = subfolders(roots).flatMap(subfolders);
+  const files = pools.flatMap((pool) => fs.readdirSync(pool).filter((name) => name.endsWith(".claim")).map((name) => path.join(pool, name)));
+  return files.flatMap((file) => readJson<Pick<GroupRecord, "pid" | "startTicks">>(file) ?? []);
 }
 
 /** Makes a folder that only root may change and everybody may pass through; refuses one that is not root's. */

@@ -83,23 +83,23 @@ export function startExchange(options: ExchangeOptions): Exchange {
     if (options.hasPayload() && !carrying) {
       const gather = rate.many(now) ? lastCarriedAt + GATHER_MS - now : 0;
       if (gather > 0.5) wakeIn(Math.ceil(gather));
-      else void carry();
+      else void sendPayload();
     }
     if (waiting) return;
     const quietFor = now - lastCarriedAt;
     if (carrying || (quietFor < QUIET_MS && !options.hungry())) return wakeIn(QUIET_MS);
     if (now < waitAgainAt) return wakeIn(waitAgainAt - now);
-    void wait();
+    void waitForNews();
   };
 
-  const carry = async (): Promise<void> => {
+  const sendPayload = async (): Promise<void> => {
     carrying = true;
     lastCarriedAt = performance.now();
     await once(0, true);
     carrying = false;
     look();
   };
-  const wait = async (): Promise<void> => {
+  const waitForNews = async (): Promise<void> => {
     waiting = true;
     // After a failure the first request asks for an answer at once: it finds out whether the service is back.
     await once(failures > 0 ? 0 : waitMs, false);

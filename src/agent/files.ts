@@ -46,7 +46,7 @@ function perform(request: FileRequest, segments: string[], options: FilesOptions
     case "list":
       return list(segments, request.recursive === true, options);
     case "stat":
-      return [stat(segments, options)];
+      return [entryAt(segments, options)];
     case "read":
       return read(request, segments, options);
     case "remove":
@@ -75,7 +75,7 @@ function list(segments: string[], recursive: boolean, options: FilesOptions): Fi
   return found.sort((a, b) => byBytes(a.path, b.path));
 }
 
-function stat(segments: string[], options: FilesOptions): FileEntry {
+function entryAt(segments: string[], options: FilesOptions): FileEntry {
   const found = inParent(segments, options, (folder, name) => fs.lstatSync(folder.at(name)));
   if (!found.isFile() && !found.isDirectory()) throw new Refused({ code: "forbidden", message: "This is neither a file nor a folder." });
   return entryOf(segments, found);

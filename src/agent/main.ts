@@ -13,6 +13,7 @@ import { startTvm, type Tvm } from "./tvm";
 const OPEN_FILES = 8_192;
 const PROCESSES = 4_096;
 const GRACE_MS = 2_000;
+const GONE_MS = 120_000;
 const PARTING_MS = 15_000;
 
 const log = (message: string): void => void process.stderr.write(`${new Date().toISOString()} agent ${message}\n`);
@@ -36,7 +37,7 @@ async function main(): Promise<void> {
   const service = openService(spec.endpointFile);
   const shared = {
     service, runner, limits, allowHosts: spec.allowHosts ?? [], programFolders: spec.programFolders ?? [path.dirname(process.execPath)],
-    graceMs: spec.graceMs ?? GRACE_MS, log,
+    graceMs: spec.graceMs ?? GRACE_MS, goneMs: spec.goneMs ?? GONE_MS, log,
   };
   tvms = spec.tvms.map((tvm) => startTvm(tvm, shared));
   if (ending) end();

@@ -14,6 +14,8 @@ export interface ServiceAnswer {
 export interface Service {
   /** Rejects when no whole answer came in time, for whatever reason. */
   post(path: string, body: unknown, options: { readonly authorization?: string; readonly timeoutMs: number; readonly signal?: AbortSignal }): Promise<ServiceAnswer>;
+  /** The file that says where the service is has gone, and nothing was heard for this long: the service is no more. */
+  isGone(afterMs: number): boolean;
   close(): void;
 }
 
@@ -22,16 +24,20 @@ const ANSWER_BYTES_MAX = 64 << 20;
 export function openService(endpointFile: string): Service {
   const agents = { http: new http.Agent({ keepAlive: true }), https: new https.Agent({ keepAlive: true }) };
   let base: URL | undefined;
+  let heardAt = performance.now();
   return {
     async post(path, body, options) {
       try {
         base ??= readEndpoint(endpointFile);
-        return await send(agents, base, path, JSON.stringify(body), options);
+        const answer = await send(agents, base, path, JSON.stringify(body), options);
+        heardAt = performance.now();
+        return answer;
       } catch (error) {
         base = undefined;
         throw error;
       }
     },
+    isGone: (afterMs) => performance.now() - heardAt > afterMs && !fs.existsSync(endpointFile),
     close() {
       agents.http.destroy();
       agents.https.destroy();

@@ -30,6 +30,8 @@ export interface AgentSpec {
   readonly helpers?: readonly ("c" | "perl" | "node")[];
   /** Between SIGTERM and SIGKILL. */
   readonly graceMs?: number;
+  /** With the endpoint file gone and nothing heard for this long, the agent ends. */
+  readonly goneMs?: number;
   /** Lets tasks run as root when the agent is root and a TVM has no user of its own. */
   readonly allowSameUser?: boolean;
 }

@@ -24,6 +24,8 @@ export interface TvmShared {
   readonly allowHosts: readonly string[];
   readonly programFolders: readonly string[];
   readonly graceMs: number;
+  /** How long nothing is heard of a service whose endpoint file has gone before the TVM gives up. */
+  readonly goneMs: number;
   readonly log: (message: string) => void;
 }
 
@@ -51,6 +53,7 @@ export function startTvm(spec: TvmSpec, shared: TvmShared): Tvm {
   const asked = new Promise<Farewell>((resolve) => (farewell = resolve));
   let claim: Claim | undefined;
   const look = (): void => {
+    if (shared.service.isGone(shared.goneMs)) farewell?.("shutdown");
     const follower = claim?.follower();
     if (follower) farewell?.(follower === "gone" ? "leave" : "followed");
   };
@@ -179,7 +182,7 @@ function openSession(spec: TvmSpec, joined: JoinAnswer, shared: TvmShared, farew
         foldersToRemove.add(effect.folder);
         return removeFolders();
       case "answerFile":
-        return void answer(effect.request);
+        return void answerTo(effect.request);
       case "leave":
         return farewell("leave");
     }
@@ -258,7 +261,7 @@ function openSession(spec: TvmSpec, joined: JoinAnswer, shared: TvmShared, farew
     }
   };
 
-  const answer = async (request: FileRequest): Promise<void> => {
+  const answerTo = async (request: FileRequest): Promise<void> => {
     agent.fileAnswered(await answerFile(request, { root: spec.root, trash: TRASH, uid: spec.uid, onRemoved: trash.emptySoon }));
     exchange.payloadReady();
   };

@@ -9,7 +9,7 @@ let world: World;
 const tvm = "tvm-1";
 afterEach(() => world.close());
 
-const run = async (...args: Parameters<typeof assignment>) => {
+const submit = async (...args: Parameters<typeof assignment>) => {
   const one = assignment(...args);
   world.service.assign(tvm, one);
   return one;
@@ -18,7 +18,7 @@ const run = async (...args: Parameters<typeof assignment>) => {
 test("runs a command, tells start, end and use, and keeps its output", async () => {
   world = await openWorld();
   await world.startAgent();
-  const one = await run("echo out; echo err >&2; pwd; exit 3", { task: "frame" });
+  const one = await submit("echo out; echo err >&2; pwd; exit 3", { task: "frame" });
   const end = await world.ended(tvm, one.key);
   expect(end).toMatchObject({ attempt: 1, exitCode: 3 });
   expect(end.error).toBeUndefined();
@@ -37,7 +37,7 @@ test("says who it is when it joins, and shows its join code and credential to no
   world = await openWorld();
   const agent = await world.startAgent();
   expect(world.service.tvm(tvm).joined).toMatchObject({ protocol: 1, machine: { address: "127.0.0.2", separateUser: false, helper: "c" } });
-  const one = await run("env; tr '\\0' '\\n' </proc/$PPID/environ; tr '\\0' '\\n' </proc/$PPID/cmdline");
+  const one = await submit("env; tr '\\0' '\\n' </proc/$PPID/environ; tr '\\0' '\\n' </proc/$PPID/cmdline");
   await world.ended(tvm, one.key);
   const pid = agent.child.pid ?? 0;
   const visible = [world.read(tvm, "tasks", "w", "j", one.task, "stdout.txt"), fs.readFileSync(`/proc/${pid}/environ`, "latin1"), fs.readFileSync(`/proc/${pid}/cmdline`, "latin1"), agent.output()].join("\n");
@@ -48,7 +48,7 @@ test("the environment is the documented one, and users cannot replace its own va
   world = await openWorld({ portRange: { low: 1101, high: 1200 } });
   await world.startAgent();
   const environment = { COLOUR: "blue\tand \\ green", WATASK_TVM_NAME: "mine", PATH: "/bin:/usr/bin", "BAD=NAME": "x" };
-  const one = await run("env -0 | sort -z | tr '\\0' '\\n'", { task: "show", environment });
+  const one = await submit("env -0 | sort -z | tr '\\0' '\\n'", { task: "show", environment });
   await world.ended(tvm, one.key);
   const lines = world.read(tvm, "tasks", "w", "j", "show", "stdout.txt").split("\n").filter((line) => !/^(PWD|WATASK_ATTEMPT_MARK)=/.test(line));
   const wd = path.join(world.root(tvm), "tasks", "w", "j", "show", "wd");
@@ -61,7 +61,7 @@ test("the environment is the documented one, and users cannot replace its own va
 test("finds node on PATH", async () => {
   world = await openWorld();
   await world.startAgent();
-  const one = await run({ line: `node -p "6 * 7"` });
+  const one = await submit({ line: `node -p "6 * 7"` });
   expect(await world.ended(tvm, one.key)).toMatchObject({ exitCode: 0 });
   expect(world.read(tvm, "tasks", "w", "j", one.task, "stdout.txt")).toBe("42\n");
 });
@@ -77,7 +77,7 @@ test("tells what cannot be started, and why", async () => {
     ["id", "CommandLaunchFailed", { runElevated: true }],
   ];
   for (const [command, code, changes] of cases) {
-    const one = await run(command, changes);
+    const one = await submit(command, changes);
     const end = await world.ended(tvm, one.key);
     expect(end.error).toMatchObject({ category: "UserError", code });
     expect([end.exitCode, end.startedAt]).toEqual([undefined, undefined]);
@@ -87,7 +87,7 @@ test("tells what cannot be started, and why", async () => {
 test("a time limit ends the whole tree, also what left its session", async () => {
   world = await openWorld();
   await world.startAgent();
-  const one = await run("trap '' TERM; setsid sh -c 'trap \"\" TERM; sleep 1000 & setsid sleep 1000 & wait' & (setsid sleep 1000 &) ; sleep 1000 & wait; sleep 1000", { maxWallClockMs: 500 });
+  const one = await submit("trap '' TERM; setsid sh -c 'trap \"\" TERM; sleep 1000 & setsid sleep 1000 & wait' & (setsid sleep 1000 &) ; sleep 1000 & wait; sleep 1000", { maxWallClockMs: 500 });
   await world.started(tvm, one.key);
   await eventually(() => world.taskProcesses(tvm).length >= 6);
   const end = await world.ended(tvm, one.key);
@@ -99,7 +99,7 @@ test("a time limit ends the whole tree, also what left its session", async () =>
 test("what a task leaves running goes with it, though it left the session", async () => {
   world = await openWorld();
   await world.startAgent();
-  const one = await run("(setsid sleep 1000 &); sleep 1000 & exit 0");
+  const one = await submit("(setsid sleep 1000 &); sleep 1000 & exit 0");
   expect(await world.ended(tvm, one.key)).toMatchObject({ exitCode: 0 });
   await eventually(() => world.taskProcesses(tvm).length === 0);
 });
@@ -126,7 +126,7 @@ test("lost answers: everything is reported again, and each attempt runs once", a
 test("a service that goes away and comes back elsewhere misses nothing", async () => {
   world = await openWorld();
   await world.startAgent();
-  const before = await run("sleep 0.3; echo done", { task: "long" });
+  const before = await submit("sleep 0.3; echo done", { task: "long" });
   await world.started(tvm, before.key);
   await world.service.stop();
   await eventually(() => fs.existsSync(path.join(world.root(tvm), "tasks/w/j/long/stdout.txt")) && world.read(tvm, "tasks/w/j/long/stdout.txt") === "done\n");
@@ -134,7 +134,7 @@ test("a service that goes away and comes back elsewhere misses nothing", async (
   expect(world.reportsOf(tvm, before.key).some((report) => report.kind === "taskEnded")).toBe(false);
   await world.service.start();
   expect(await world.ended(tvm, before.key)).toMatchObject({ exitCode: 0 });
-  const after = await run("exit 0");
+  const after = await submit("exit 0");
   expect(await world.ended(tvm, after.key)).toMatchObject({ exitCode: 0 });
   expect(world.service.tvm(tvm).joins).toBe(1);
 });
@@ -142,7 +142,7 @@ test("a service that goes away and comes back elsewhere misses nothing", async (
 test("without contact for too long it ends its own tasks, and comes back", async () => {
   world = await openWorld({ selfStopMs: 700 });
   await world.startAgent();
-  const one = await run("echo run >> $WATASK_TVM_ROOT_DIR/shared/runs; sleep 1000");
+  const one = await submit("echo run >> $WATASK_TVM_ROOT_DIR/shared/runs; sleep 1000");
   await world.started(tvm, one.key);
   await eventually(() => world.taskProcesses(tvm).length > 0);
   await world.service.stop();
@@ -150,7 +150,7 @@ test("without contact for too long it ends its own tasks, and comes back", async
   // Given to another meanwhile: nothing is told about it, and it is not run again.
   world.service.unassign(tvm, one);
   await world.service.start();
-  const next = await run("exit 0");
+  const next = await submit("exit 0");
   expect(await world.ended(tvm, next.key)).toMatchObject({ exitCode: 0 });
   expect(world.reportsOf(tvm, one.key).map((report) => report.kind)).toEqual(["taskStarted"]);
   expect(world.read(tvm, "shared", "runs")).toBe("run\n");
@@ -159,11 +159,11 @@ test("without contact for too long it ends its own tasks, and comes back", async
 test("stop ends a running attempt without a report", async () => {
   world = await openWorld();
   await world.startAgent();
-  const one = await run("sleep 1000");
+  const one = await submit("sleep 1000");
   await world.started(tvm, one.key);
   world.service.unassign(tvm, one);
   await eventually(() => world.taskProcesses(tvm).length === 0);
-  const next = await run("exit 0");
+  const next = await submit("exit 0");
   await world.ended(tvm, next.key);
   expect(world.reportsOf(tvm, one.key).map((report) => report.kind)).toEqual(["taskStarted"]);
 });
@@ -189,9 +189,9 @@ test("gives back what waits too long for a slot", async () => {
 test("a retry starts in a new folder", async () => {
   world = await openWorld();
   await world.startAgent();
-  const first = await run("touch left; exit 1", { task: "again" });
+  const first = await submit("touch left; exit 1", { task: "again" });
   await world.ended(tvm, first.key);
-  const second = await run("ls", { task: "again", attempt: 2 });
+  const second = await submit("ls", { task: "again", attempt: 2 });
   await world.ended(tvm, second.key, 2);
   expect(world.read(tvm, "tasks/w/j/again/stdout.txt")).toBe("");
   await eventually(() => fs.readdirSync(path.join(world.root(tvm), ".trash")).filter((name) => name !== "log").length === 0);
@@ -200,8 +200,8 @@ test("a retry starts in a new folder", async () => {
 test("retention removes a folder after its time, and removeFolders at once", async () => {
   world = await openWorld();
   await world.startAgent();
-  const short = await run("exit 0", { task: "short", retentionMs: 50 });
-  const kept = await run("exit 0", { task: "kept" });
+  const short = await submit("exit 0", { task: "short", retentionMs: 50 });
+  const kept = await submit("exit 0", { task: "kept" });
   await world.ended(tvm, short.key);
   await world.ended(tvm, kept.key);
   await eventually(() => !fs.existsSync(path.join(world.root(tvm), "tasks/w/j/short")));
@@ -225,11 +225,11 @@ test("a start task runs once for each order, in the start folder, and its backgr
   expect(told("startTaskStarted", 1).length).toBe(1);
   expect(told("startTaskEnded", 1)[0]).toMatchObject({ exitCode: 0 });
   expect(world.read(tvm, "start", "stdout.txt")).toBe(`${world.root(tvm)}/start\n`);
-  const one = await run("exit 0");
+  const one = await submit("exit 0");
   await world.ended(tvm, one.key);
   expect(world.taskProcesses(tvm).length).toBe(1);
   of.startTask = { run: 1, commandLine: "sh -c 'echo x >> count'", resourceFiles: [], environment: {}, runElevated: false };
-  const next = await run("exit 0");
+  const next = await submit("exit 0");
   await world.ended(tvm, next.key);
   expect(world.read(tvm, "start", "count")).toBe("x\n");
   of.startTask = { run: 2, commandLine: "no-such-program", resourceFiles: [], environment: {}, runElevated: false };
@@ -241,7 +241,7 @@ test("a start task runs once for each order, in the start folder, and its backgr
 test("leaving ends everything and removes the files; the process ends with its last TVM", async () => {
   world = await openWorld();
   const agent = await world.startAgent([tvm, "tvm-2"]);
-  const one = await run("(setsid sleep 1000 &); sleep 1000");
+  const one = await submit("(setsid sleep 1000 &); sleep 1000");
   await world.started(tvm, one.key);
   world.service.tvm(tvm).leave = true;
   world.service.news();
@@ -257,7 +257,7 @@ test("leaving ends everything and removes the files; the process ends with its l
 test("a refused TVM ends its tasks at once; its files stay for the next boot", async () => {
   world = await openWorld();
   const old = await world.startAgent();
-  const one = await run("touch $WATASK_TVM_ROOT_DIR/shared/kept; sleep 1000");
+  const one = await submit("touch $WATASK_TVM_ROOT_DIR/shared/kept; sleep 1000");
   await world.started(tvm, one.key);
   world.service.tvm(tvm).refuse = 401;
   world.service.news();
@@ -267,14 +267,14 @@ test("a refused TVM ends its tasks at once; its files stay for the next boot", a
   await world.startAgent([tvm], {}, 2);
   expect(await old.exited).toBe(0);
   expect(world.read(tvm, "shared", "kept")).toBe("");
-  const next = await run("exit 0");
+  const next = await submit("exit 0");
   expect(await world.ended(tvm, next.key)).toMatchObject({ exitCode: 0 });
 });
 
 test("a newer boot takes the root over from a live agent", async () => {
   world = await openWorld();
   const old = await world.startAgent();
-  const one = await run("sleep 1000");
+  const one = await submit("sleep 1000");
   await world.started(tvm, one.key);
   await world.startAgent([tvm], {}, 2);
   expect(await old.exited).toBe(0);
@@ -285,7 +285,7 @@ test("a newer boot takes the root over from a live agent", async () => {
 test("killing the agent leaves no process of a task behind", async () => {
   world = await openWorld();
   const agent = await world.startAgent();
-  const one = await run("setsid sleep 1000 & sleep 1000 & wait");
+  const one = await submit("setsid sleep 1000 & sleep 1000 & wait");
   await world.started(tvm, one.key);
   await eventually(() => world.taskProcesses(tvm).length === 3);
   agent.child.kill("SIGKILL");
@@ -304,19 +304,32 @@ test("killing a helper ends its tasks, which are told as killed, and another tak
   for (const helper of helpers) process.kill(helper.pid, "SIGKILL");
   for (const one of both) expect(await world.ended(tvm, one.key)).toMatchObject({ exitCode: 137 });
   expect(world.taskProcesses(tvm)).toEqual([]);
-  const next = await run("exit 5");
+  const next = await submit("exit 5");
   expect(await world.ended(tvm, next.key)).toMatchObject({ exitCode: 5 });
 });
 
 test("being told to stop ends the tasks and keeps the files", async () => {
   world = await openWorld();
   const agent = await world.startAgent();
-  const one = await run("trap 'echo bye; exit 0' TERM; echo hi; while :; do sleep 0.05; done");
+  const one = await submit("trap 'echo bye; exit 0' TERM; echo hi; while :; do sleep 0.05; done");
   await eventually(() => fs.existsSync(path.join(world.root(tvm), "tasks/w/j", one.task, "stdout.txt")) && world.read(tvm, "tasks/w/j", one.task, "stdout.txt") === "hi\n");
   agent.child.kill("SIGTERM");
   expect(await agent.exited).toBe(0);
   expect(world.taskProcesses(tvm)).toEqual([]);
   expect(world.read(tvm, "tasks/w/j", one.task, "stdout.txt")).toBe("hi\nbye\n");
+});
+
+test("an agent whose service is gone for good, its endpoint file too, ends by itself", async () => {
+  world = await openWorld();
+  const agent = await world.startAgent([tvm], { goneMs: 200 });
+  const one = await submit("sleep 1000");
+  await world.started(tvm, one.key);
+  await world.service.stop();
+  fs.rmSync(path.join(world.folder, "service.json"));
+  expect(await agent.exited).toBe(0);
+  expect(world.taskProcesses(tvm)).toEqual([]);
+  expect(fs.existsSync(world.root(tvm))).toBe(true);
+  await world.service.start();
 });
 
 test("refuses to run tasks as root unless told so", async () => {
@@ -334,10 +347,10 @@ describe("resource files", () => {
     world.service.blobs.set("setup", { content: Buffer.from("#!/bin/sh\ncat data/in.txt; echo $0 $1; ls\n"), etag: '"1"' });
     world.service.blobs.set("data", { content: Buffer.from("data\n") });
     const resourceFiles = [{ blobSource: world.service.blobUrl("setup"), filePath: "mypoolsetup.exe" }, { blobSource: world.service.blobUrl("data"), filePath: "data/in.txt" }];
-    const one = await run({ line: "mypoolsetup.exe now" }, { task: "files", resourceFiles });
+    const one = await submit({ line: "mypoolsetup.exe now" }, { task: "files", resourceFiles });
     expect(await world.ended(tvm, one.key)).toMatchObject({ exitCode: 0 });
     expect(world.read(tvm, "tasks/w/j/files/stdout.txt")).toBe("data\n./mypoolsetup.exe now\ndata\nmypoolsetup.exe\n");
-    const again = await run("cat data/in.txt; ls", { task: "files", attempt: 2, resourceFiles: resourceFiles.slice(1) });
+    const again = await submit("cat data/in.txt; ls", { task: "files", attempt: 2, resourceFiles: resourceFiles.slice(1) });
     await world.ended(tvm, again.key, 2);
     expect(world.read(tvm, "tasks/w/j/files/stdout.txt")).toBe("data\ndata\n");
   });
@@ -351,7 +364,7 @@ describe("resource files", () => {
     for (const one of many) expect(await world.ended(tvm, one.key)).toMatchObject({ exitCode: 0 });
     expect(world.service.blobRequests.filter((request) => request.status === 200).length).toBe(1);
     world.service.blobs.set("in", { content: Buffer.from("two"), etag: '"2"' });
-    const last = await run("cat in.txt", { resourceFiles: [{ blobSource: world.service.blobUrl("in"), filePath: "in.txt" }] });
+    const last = await submit("cat in.txt", { resourceFiles: [{ blobSource: world.service.blobUrl("in"), filePath: "in.txt" }] });
     await world.ended(tvm, last.key);
     expect(world.read(tvm, "tasks/w/j", last.task, "stdout.txt")).toBe("two");
   });
@@ -359,7 +372,7 @@ describe("resource files", () => {
   test("that cannot be had end the task without running it", async () => {
     world = await openWorld();
     const agent = await world.startAgent();
-    const one = await run("touch $WATASK_TVM_ROOT_DIR/shared/ran", { resourceFiles: [{ blobSource: world.service.blobUrl("missing"), filePath: "x" }] });
+    const one = await submit("touch $WATASK_TVM_ROOT_DIR/shared/ran", { resourceFiles: [{ blobSource: world.service.blobUrl("missing"), filePath: "x" }] });
     const end = await world.ended(tvm, one.key);
     expect(end.error).toMatchObject({ category: "UserError", code: "BlobNotFound" });
     expect([end.exitCode, fs.readdirSync(path.join(world.root(tvm), "shared"))]).toEqual([undefined, []]);
@@ -370,10 +383,10 @@ describe("resource files", () => {
     world = await openWorld({ slots: 1 });
     await world.startAgent();
     world.service.blobs.set("busy", { content: Buffer.from(""), status: 503 });
-    const one = await run("exit 0", { resourceFiles: [{ blobSource: world.service.blobUrl("busy"), filePath: "x" }] });
+    const one = await submit("exit 0", { resourceFiles: [{ blobSource: world.service.blobUrl("busy"), filePath: "x" }] });
     await eventually(() => world.service.blobRequests.length > 0);
     world.service.unassign(tvm, one);
-    const next = await run("exit 0");
+    const next = await submit("exit 0");
     expect(await world.ended(tvm, next.key)).toMatchObject({ exitCode: 0 });
     expect(world.reportsOf(tvm, one.key)).toEqual([]);
   });
@@ -382,7 +395,7 @@ describe("resource files", () => {
 test("files of the TVM are listed, read, told about and removed on request", async () => {
   world = await openWorld();
   await world.startAgent();
-  const one = await run("echo hello; echo x > made.txt; ln -s /etc/passwd link", { task: "files" });
+  const one = await submit("echo hello; echo x > made.txt; ln -s /etc/passwd link", { task: "files" });
   await world.ended(tvm, one.key);
   const ask = async (request: Parameters<typeof world.service.ask>[1]) => {
     world.service.ask(tvm, request);

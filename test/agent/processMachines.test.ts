@@ -10,6 +10,8 @@ import { startFakeService, type FakeService } from "./fakeService";
 import { assignment } from "./world";
 
 const isRoot = process.getuid?.() === 0;
+/** Of this test process alone: users are how leftovers are found. */
+const FIRST_USER = 2_000_000_000 + process.pid * 1_000;
 const account = "Acme";
 const pool = "Pool-A";
 let folder: string;
@@ -41,7 +43,7 @@ afterEach(async () => {
 const log = { debug: () => undefined, info: () => undefined, warn: () => undefined, error: () => undefined };
 const machines = (changes: Partial<ProcessMachinesOptions> = {}): ProcessMachines => {
   const made = processMachines({
-    dataDir: path.join(folder, "data"), endpointFile: path.join(folder, "service.json"), log, onMachineLost: (one) => lost.push({ tvm: one.tvm, boot: one.boot }), firstUserId: 64_500,
+    dataDir: path.join(folder, "data"), endpointFile: path.join(folder, "service.json"), log, onMachineLost: (one) => lost.push({ tvm: one.tvm, boot: one.boot }), firstUserId: FIRST_USER,
     agentSpec: { graceMs: 200, helperCache: path.join(os.tmpdir(), `helper-cache-${process.getuid?.()}`) }, ...changes,
   });
   open.push(made);
@@ -74,7 +76,7 @@ test("starts one process for a group of orders, and none twice", async () => {
   await eventually(() => service.tvm("tvm-1").reports.some((report) => report.kind === "taskEnded"));
   const [uid, groups, umask] = fs.readFileSync(path.join(rootOf("tvm-1"), "tasks/w/j/secret/stdout.txt"), "utf8").split("\n");
   expect([uid, groups, umask]).toEqual([String(fs.statSync(rootOf("tvm-1")).uid), uid, "0077"]);
-  expect(Number(uid)).toBeGreaterThanOrEqual(64_500);
+  expect(Number(uid)).toBeGreaterThanOrEqual(FIRST_USER);
   expect(service.tvm("tvm-1").joined?.machine.separateUser).toBe(true);
   const spy = assignment(`cat ${rootOf("tvm-1")}/tasks/w/j/secret/wd/secret.txt; ls ${path.join(folder, "data", "machines")}; node -p 6*7`, { task: "spy" });
   service.assign("tvm-2", spy);
@@ -95,6 +97,13 @@ test("starts one process for a group of orders, and none twice", async () => {
   const [elsewhere] = notes as string[];
   expect(elsewhere).toMatch(/^\/var\/tmp\/batchledger-[0-9a-f]+\/tvms$/);
   expect(fs.readFileSync(path.join(elsewhere ?? "", "acme/pool-a/tvm-1/tasks/w/j", one.task, "stdout.txt"), "utf8")).toBe("here\n42\n");
+  // Those of data folders that are gone are cleared away by whoever comes next; those of others are not.
+  const forgotten = path.join("/var/tmp", `batchledger-${"0".repeat(10)}${process.pid}`);
+  fs.mkdirSync(path.join(forgotten, "tvms", "acme"), { recursive: true });
+  fs.writeFileSync(path.join(forgotten, "data-folder"), path.join(folder, "gone"));
+  machines();
+  expect(fs.existsSync(forgotten)).toBe(false);
+  expect(fs.existsSync(elsewhere ?? "")).toBe(true);
   await first.remove(account, pool, ["tvm-1"]);
   await first.stopAll();
   expect(fs.existsSync(path.dirname(elsewhere ?? ""))).toBe(false);
