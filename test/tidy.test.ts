@@ -24,7 +24,8 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   functions: ["api", "app", "process", "compose", "type ports", "@azure/functions", "durable-functions"],
   // The local host stands in for the platform: it knows the ports' types and the functions' library, and nothing of the service.
   host: ["type ports", "node:*", "@azure/functions-core"],
-  service: ["compose", "settings", "host", "node:*"],
+  // app: rebuilding the views before the service starts.
+  service: ["compose", "settings", "host", "app", "node:*"],
   // The agent talks HTTP to the service, and shares nothing with it but the protocol.
   agent: ["wire", "node:*"],
   cli: ["service", "node:*"],
@@ -39,7 +40,6 @@ const ENTRIES: readonly string[] = [
   "src/cli/client.ts", // the client library
   "src/agent/main.ts",
   "src/agent/helpers/",
-  "src/app/rebuild.ts", // for operators, on a service's own data
 ];
 
 /** What a line of code may touch only in these places (a folder ends with a slash). */
