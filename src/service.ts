@@ -23,7 +23,10 @@ export interface RunningService {
 /** Throws an Error with a sentence for people when an option is wrong, the data is in use, or the port is taken. */
 export const startService = async (options: StartOptions = {}): Promise<RunningService> => {
   const settings = embeddedSettings(options);
-  mkdirSync(settings.data, { recursive: true, mode: 0o755 });
+  // What the service keeps is for its own user alone. Others may pass through the folder, not look around in it: tasks of a
+  // service that runs as root have users of their own, whose folders lie below.
+  mkdirSync(settings.data, { recursive: true, mode: process.getuid?.() === 0 ? 0o711 : 0o700 });
+  process.umask(0o077);
   let url = "";
   const parts = embedded(settings, () => url);
   try {

@@ -2,6 +2,7 @@
 // nothing about pools or tasks, and proves the signature before it looks at the body.
 import type { HttpResponseInit, InvocationContext } from "@azure/functions";
 import { type Rejection, isRejection, rejection } from "../domain/decider";
+import { Busy } from "../app/execute";
 import type { Ports } from "../ports";
 import { authenticate, authorize } from "./auth";
 import { readConditions } from "./conditions";
@@ -34,6 +35,7 @@ export const serve = async (ports: Ports, request: Incoming, context?: Partial<I
   try {
     answer = await answerTo(exchange, (context as { signal?: AbortSignal } | undefined)?.signal);
   } catch (error) {
+    if (error instanceof Busy) return problem(exchange, rejection("ServerBusy", "Others keep changing the same resource: try again."));
     ports.log.error("A request failed.", { requestId: exchange.requestId, method: request.method, error });
     answer = rejection("InternalError");
   }

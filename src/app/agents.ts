@@ -3,6 +3,7 @@
 import { type Rejection, isRejection, rejection } from "../domain/decider";
 import { accountOf, parentOf, tvmStream } from "../domain/ids";
 import { waits } from "../domain/tvm";
+import type { Tvm } from "../domain/tvm";
 import type { Ports, Row } from "../ports";
 import { pools } from "../views/pools";
 import { type ErrandRow, type HeartbeatRow, errands, heartbeats } from "../views/errands";
@@ -27,7 +28,7 @@ const HEARTBEAT_WRITE_MS = 5_000;
 
 // ---------------------------------------------------------------- who is it?
 
-/** Good once, for one boot of one TVM; made when the machine is ordered, never stored. */
+/** For one boot of one TVM, good until the credential that it got has been used; made when the machine is ordered, never stored. */
 export const joinCodeFor = (ports: Pick<Ports, "sealer">, tvm: string, boot: number): string =>
   `${tvm}~${boot}~${ports.sealer.sign(`join~${tvm}~${boot}`)}`;
 
@@ -83,7 +84,9 @@ export const join = async (ports: Ports, request: JoinRequest, at: string): Prom
       ...(pool.spec.startTask ? { startTask: pool.spec.startTask } : {}),
     },
   });
-  if (isRejection(outcome) || outcome.events.length === 0) return notYours;
+  if (isRejection(outcome)) return notYours;
+  // The answer to the first join may have been lost: until it has used its credential, a TVM may ask for it again.
+  if (outcome.events.length === 0 && !(await mayJoinAgain(ports, known, outcome.state))) return notYours;
   await heard(ports, known.tvm, known.boot, at);
   return {
     credential: credentialFor(ports, known.tvm, known.boot),
@@ -100,6 +103,12 @@ export const join = async (ports: Ports, request: JoinRequest, at: string): Prom
   };
 };
 
+const mayJoinAgain = async (ports: Ports, known: { tvm: string; boot: number }, state: Tvm): Promise<boolean> => {
+  if (!state.joined || state.boot !== known.boot || state.phase === "gone") return false;
+  const [row] = await ports.views.get(heartbeats, [{ partition: parentOf(known.tvm), id: known.tvm }]);
+  return row?.boot === known.boot && row.exchanged !== true;
+};
+
 // ---------------------------------------------------------------- exchange
 
 export const exchange = async (
@@ -114,7 +123,7 @@ export const exchange = async (
   const [first] = await ports.views.get(tvms, [tvms.locate(known.tvm)]);
   const refusal = refusalFor(first, known.boot);
   if (refusal || !first) return refusal ?? goneTvm;
-  await heard(ports, known.tvm, known.boot, at);
+  await heard(ports, known.tvm, known.boot, at, true);
   if (first.phase === "unknown")
     await execute(ports, "tvm", known.tvm, { stream: tvmStream(known.tvm), command: { type: "RecoverTvm", at, boot: known.boot } });
   await takeIn(ports, known.tvm, request);
@@ -286,23 +295,23 @@ const startTaskFor = (ports: Ports, row: TvmRow): { startTask?: StartTaskOrder }
 
 // ---------------------------------------------------------------- heartbeats
 
-const lastWritten = new WeakMap<object, Map<string, { readonly boot: number; readonly at: number }>>();
+const lastWritten = new WeakMap<object, Map<string, { readonly boot: number; readonly at: number; readonly exchanged: boolean }>>();
 
-const heard = async (ports: Ports, tvm: string, boot: number, at: string): Promise<void> => {
+const heard = async (ports: Ports, tvm: string, boot: number, at: string, exchanged = false): Promise<void> => {
   let map = lastWritten.get(ports.views);
   if (!map) lastWritten.set(ports.views, (map = new Map()));
   const now = Date.parse(at);
   const last = map.get(tvm);
-  if (last?.boot === boot && now - last.at < HEARTBEAT_WRITE_MS) return;
-  await writeHeartbeat(ports, tvm, boot, at);
-  map.set(tvm, { boot, at: now });
+  if (last?.boot === boot && (last.exchanged || !exchanged) && now - last.at < HEARTBEAT_WRITE_MS) return;
+  await writeHeartbeat(ports, tvm, boot, at, exchanged);
+  map.set(tvm, { boot, at: now, exchanged });
 };
 
 /** From here on the TVM's silence is noticed. */
-export const writeHeartbeat = async (ports: Ports, tvm: string, boot: number, at: string): Promise<void> => {
+export const writeHeartbeat = async (ports: Ports, tvm: string, boot: number, at: string, exchanged: boolean): Promise<void> => {
   const partition = parentOf(tvm);
   const [before] = await ports.views.get(heartbeats, [{ partition, id: tvm }]);
-  const row: HeartbeatRow = { id: tvm, version: (before?.version ?? 0) + 1, tvm, boot, at };
+  const row: HeartbeatRow = { id: tvm, version: (before?.version ?? 0) + 1, tvm, boot, at, exchanged };
   await ports.views.write([{ view: heartbeats, partition, rows: [{ from: before?.version ?? 0, row }], counters: {} }]);
 };
 

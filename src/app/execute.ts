@@ -26,8 +26,11 @@ export interface Order<C extends Category> {
   readonly condition?: ((loaded: Loaded<Aggregates[C]["state"]>) => Rejection | undefined) | undefined;
 }
 
-/** Tries before a conflict is given back to the caller's caller: writers of one stream are few. */
-const TRIES = 5;
+/** Tries before the caller is told that others keep being faster: writers of one stream are few. */
+const TRIES = 12;
+
+/** Others keep changing the same thing: nothing was done for the orders that are left, and a later try will do. */
+export class Busy extends Error {}
 /** Commits of a stream between two snapshots. */
 const SNAPSHOT_EVERY = 64;
 
@@ -72,7 +75,7 @@ export const executeAll = async <C extends Category>(
   const outcomes: (Outcome<C> | undefined)[] = orders.map(() => undefined);
   let open = orders.map((_, index) => index);
   for (let attempt = 1; open.length > 0; attempt++) {
-    if (attempt > TRIES) throw new Error(`${open.length} commands on ${category} streams met a conflict ${TRIES} times`);
+    if (attempt > TRIES) throw new Busy(`${open.length} commands on ${category} streams met a conflict ${TRIES} times`);
     open = await round(ports, category, by, orders, open, outcomes, attempt);
   }
   return outcomes as Outcome<C>[];

@@ -34,7 +34,7 @@ const listenAgain = async (ports: Ports, at: string): Promise<void> => {
   let after: string | undefined;
   for (;;) {
     const page = await ports.views.query(tvms, { index: "pool", prefix: "", limit: TVMS_PAGE, ...(after === undefined ? {} : { after }) });
-    for (const { key, row } of page) if (row.joined) await writeHeartbeat(ports, key.replace("/", "."), row.boot, at);
+    for (const { key, row } of page) if (row.joined) await writeHeartbeat(ports, key.replace("/", "."), row.boot, at, true);
     if (page.length < TVMS_PAGE) return;
     after = page[page.length - 1]?.key;
   }

@@ -81,10 +81,9 @@ const placeOf = async (ports: Ports, call: Call, where: FilesOf): Promise<Place 
   if ("tvm" in where) return placeOfTvm(ports, call, where.pool, where.tvm);
   const found = await getTask(ports, call, where.workItem, where.job, where.task);
   if (isRejection(found)) return found;
-  const { ran, pool, tvm, workItemName, jobName, name } = found.state;
-  if (!ran || pool === undefined || tvm === undefined)
-    return rejection("TaskFilesUnavailable", "The task has not run on any TVM: there are no files yet.");
-  const place = await placeOfTvm(ports, call, pool, tvm);
+  const { ranOn, workItemName, jobName, name } = found.state;
+  if (!ranOn) return rejection("TaskFilesUnavailable", "The task has not run on any TVM: there are no files yet.");
+  const place = await placeOfTvm(ports, call, ranOn.pool, ranOn.tvm);
   if (isRejection(place)) return rejection("TaskFilesUnavailable", "The TVM that the task ran on is not in its pool any more, and its files are gone with it.");
   return { tvm: place.tvm, base: `tasks/${workItemName}/${jobName}/${name}` };
 };

@@ -40,7 +40,7 @@ export const react = (stream: string, event: AnyEvent, state: unknown): readonly
   }
 };
 
-type TaskPlace = Pick<Task, "phase" | "pool" | "tvm" | "ran" | "workItemName" | "jobName" | "name">;
+type TaskPlace = Pick<Task, "phase" | "pool" | "tvm" | "ranOn" | "workItemName" | "jobName" | "name">;
 
 const onTask = (key: string, event: AnyEvent, state: TaskPlace | undefined): readonly Effect[] => {
   const job = parentOf(key);
@@ -58,8 +58,10 @@ const onTask = (key: string, event: AnyEvent, state: TaskPlace | undefined): rea
       return [...freed, ...told, { kind: "taskEnded", job }];
     case "TaskDeleted": {
       const folder = `${state?.workItemName}/${state?.jobName}/${state?.name}`;
+      const ranOn = state?.ranOn;
       // Made again meanwhile (or this is told again, later): the folder of that name belongs to the new task.
-      const remove: Effect[] = tvm !== undefined && state?.ran && state.phase === "absent" ? [{ kind: "removeFolder", tvm, folder }] : [];
+      const remove: Effect[] =
+        ranOn && state.phase === "absent" ? [{ kind: "removeFolder", tvm: tvmKey(accountOf(key), ranOn.pool, ranOn.tvm), folder }] : [];
       return [...freed, ...told, ...remove, { kind: "taskEnded", job }];
     }
     default:

@@ -89,11 +89,13 @@ export interface Task {
   readonly exitCode?: number;
   readonly error?: SchedulingError;
   readonly usage?: Usage;
-  /** Where the latest attempt was put; the folder is there. */
+  /** CPU time of all runs so far. */
+  readonly cpuMs?: number;
+  /** Where the latest attempt was put. */
   readonly pool?: string;
   readonly tvm?: string;
-  /** An attempt has run (its folder may exist on `tvm`). */
-  readonly ran?: boolean;
+  /** Where it last ran: its folder is there, wherever it waits to run next. */
+  readonly ranOn?: { readonly pool: string; readonly tvm: string };
 }
 
 const absent: Task = {
@@ -188,7 +190,7 @@ export const task: Decider<Task, TaskCommand, TaskEvent> = {
       case "TaskAssigned":
         return { ...state, phase: "assigned", attempt: event.attempt, pool: event.pool, tvm: event.tvm };
       case "TaskStarted":
-        return { ...enter(withoutRun(state), "running", "active", event.at), startedAt: event.at, ran: true };
+        return { ...enter(withoutRun(state), "running", "active", event.at), startedAt: event.at, ranOn: { pool: state.pool ?? "", tvm: state.tvm ?? "" } };
       case "TaskReturned":
         return { ...state, phase: "active" };
       case "TaskRetried":
@@ -199,6 +201,7 @@ export const task: Decider<Task, TaskCommand, TaskEvent> = {
           endedAt: event.at,
           exitCode: event.exitCode,
           ...present({ usage: event.usage }),
+          ...spent(state, event.usage),
         };
       case "TaskRequeued": {
         // Held but never started: the user never saw it run, but it was taken away, which is what the counter counts.
@@ -210,6 +213,7 @@ export const task: Decider<Task, TaskCommand, TaskEvent> = {
           ...enter(state.phase === "running" ? state : withoutRun(state), "completed", state.phase === "running" ? "running" : "active", event.at),
           endedAt: event.at,
           ...present({ exitCode: event.exitCode, error: event.error, usage: event.usage }),
+          ...spent(state, event.usage),
         };
       case "TaskDeleted":
         // Where and what it was is kept: its folder has to go too.
@@ -223,6 +227,9 @@ const withoutRun = (state: Task): Task => {
   const { exitCode: _exit, error: _error, endedAt: _ended, usage: _usage, ...rest } = state;
   return rest;
 };
+
+const spent = (state: Task, usage: Usage | undefined): { cpuMs?: number } =>
+  usage === undefined ? {} : { cpuMs: (state.cpuMs ?? 0) + usage.userMs + usage.kernelMs };
 
 const enter = (state: Task, phase: Task["phase"], previous: "active" | "running", at: string): Task => ({
   ...state,

@@ -15,6 +15,8 @@ const END_MAX = 500;
 const ROUNDS = 40;
 /** When rows are behind the streams: look again after this. */
 const SOON_MS = 200;
+/** What the feed brings late has come by then. */
+const STRAGGLERS_MS = 30_000;
 
 export const jobStep = async (ports: Ports, stream: string, at: string): Promise<Next> => {
   const { state } = await load(ports, "job", stream);
@@ -30,10 +32,20 @@ export const jobStep = async (ports: Ports, stream: string, at: string): Promise
       await removeFolders(ports, state);
       await forgetTasks(ports, keyOf(stream));
       await execute(ports, "job", "service", { stream, command: { type: "ForgetJob", at } });
-      return DONE;
+      return wakeAt(addMs(at, STRAGGLERS_MS));
+    case "gone":
+      return forgetStragglers(ports, stream, state, at);
     default:
       return DONE;
   }
+};
+
+/** A batch of the feed that was read before its tasks were forgotten may still show some of them after. */
+const forgetStragglers = async (ports: Ports, stream: string, state: Job, at: string): Promise<Next> => {
+  const due = addMs(state.stateAt, STRAGGLERS_MS);
+  if (at < due) return wakeAt(due);
+  await forgetTasks(ports, keyOf(stream));
+  return DONE;
 };
 
 const watchWallClock = async (ports: Ports, stream: string, state: Job, at: string): Promise<Next> => {

@@ -41,6 +41,8 @@ export interface HeartbeatRow extends Row {
   readonly tvm: string;
   readonly boot: number;
   readonly at: string;
+  /** It has used the credential of this boot: its join code is good no more. */
+  readonly exchanged?: boolean;
 }
 
 export const heartbeats: ViewLayout<HeartbeatRow> = {

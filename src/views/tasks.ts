@@ -46,7 +46,7 @@ export const tasks: View<Task> = {
           ...(taskFailed(state) ? { failed: 1 } : {}),
           ...(state.retryCount ? { retries: state.retryCount } : {}),
           ...(state.requeueCount ? { requeues: state.requeueCount } : {}),
-          ...(state.usage ? { cpuMs: state.usage.userMs + state.usage.kernelMs } : {}),
+          ...(state.cpuMs ? { cpuMs: state.cpuMs } : {}),
         }
       : {},
 };

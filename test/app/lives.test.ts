@@ -178,6 +178,16 @@ describe("a TVM that falls silent", () => {
     expect((await taskOf(world, "a")).phase).toBe("active");
   });
 
+  test("whose join was answered into the void may ask again, until it has used its credential", async () => {
+    await makePool(world);
+    const [order] = world.machines.orders.values();
+    await agentFor(world, order!).join();
+    const agent = agentFor(world, order!);
+    await agent.join();
+    await agent.exchange();
+    await expect(agentFor(world, order!).join()).rejects.toThrow("AuthenticationFailed");
+  });
+
   test("whose join was written and never answered is missed too", async () => {
     await makePool(world);
     const [order] = world.machines.orders.values();

@@ -31,7 +31,7 @@ describe("a whole life", () => {
     expect(given().when(queue).then(queued())).toMatchObject({ phase: "active", attempt: 0, retryCount: 0, requeueCount: 0, createdAt: at(0), modifiedAt: at(0) });
     expect(given(queued()).when(assign).then(assigned(1))).toMatchObject({ phase: "assigned", attempt: 1, tvm: "Tvm-1", stateAt: at(0) });
     expect(given(queued(), assigned(1)).when(start(1)).then(started(1)))
-      .toMatchObject({ phase: "running", previousState: "active", previousStateAt: at(0), stateAt: at(2), startedAt: at(2), ran: true });
+      .toMatchObject({ phase: "running", previousState: "active", previousStateAt: at(0), stateAt: at(2), startedAt: at(2), ranOn: { pool: "Pool-A", tvm: "Tvm-1" } });
     const done = running().when(complete({ exitCode: 0, usage })).then({ type: "TaskCompleted", at: at(9), attempt: 1, exitCode: 0, usage });
     expect(done).toMatchObject({ phase: "completed", previousState: "running", previousStateAt: at(2), stateAt: at(9), endedAt: at(9), exitCode: 0, usage });
     expect(done).not.toHaveProperty("error");
@@ -214,6 +214,6 @@ describe("terminated and deleted", () => {
   });
 
   test("what was deleted still says where its folder is", () => {
-    expect(running().and(deleted).state).toMatchObject({ phase: "absent", ran: true, pool: "Pool-A", tvm: "Tvm-1", name: "Frame1" });
+    expect(running().and(deleted).state).toMatchObject({ phase: "absent", ranOn: { pool: "Pool-A", tvm: "Tvm-1" }, name: "Frame1" });
   });
 });

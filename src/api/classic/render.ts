@@ -234,13 +234,13 @@ const executionInfo = (task: Task) => {
 };
 
 /** Lower case, as the service wrote it. From the first run on. */
-const tvmInfo = (task: Task, base: string) =>
-  task.ran && task.pool !== undefined && task.tvm !== undefined
+const tvmInfo = ({ ranOn }: Task, base: string) =>
+  ranOn
     ? {
-        affinityId: affinityOf(task.tvm),
-        tvmUrl: (base + tvmPath(task.pool, task.tvm)).toLowerCase(),
-        poolName: task.pool.toLowerCase(),
-        tvmName: task.tvm,
+        affinityId: affinityOf(ranOn.tvm),
+        tvmUrl: (base + tvmPath(ranOn.pool, ranOn.tvm)).toLowerCase(),
+        poolName: ranOn.pool.toLowerCase(),
+        tvmName: ranOn.tvm,
       }
     : undefined;
 
