@@ -45,7 +45,7 @@ export const TIME_LIMIT_EXIT_CODE = -1073741510;
 
 const RETURN_AFTER_MS = 1_000;
 /** The agent asks for as many attempts beyond its slots as end in this time. */
-const PREFETCH_MS = 50;
+const PREFETCH_MS = 150;
 const REMEMBERED_MAX = 4_096;
 const REPORTS_PER_EXCHANGE = 2_000;
 const ANSWERS_PER_EXCHANGE = 100;

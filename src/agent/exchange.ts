@@ -38,11 +38,12 @@ export interface Exchange {
 
 const WAIT_MS = 20_000;
 const ANSWER_MS = 10_000;
-const GATHER_MS = 10;
+/** While reports are many: an exchange costs the service more than what it carries, so it should carry much. */
+const GATHER_MS = 40;
 /** More reports than this within RATE_MS count as many: one short task's start and end are few. */
 const FEW = 3;
 const RATE_MS = 20;
-const QUIET_MS = 20;
+const QUIET_MS = 80;
 /** After a waiting request that was answered early and said nothing new: no reason to hurry. */
 const PAUSE_MS = 100;
 const BACKOFF_FIRST_MS = 50;

@@ -79,12 +79,12 @@ test("a time limit counts from the start and is told as the seed says", () => {
 });
 
 test("asks for more than its slots only while tasks are short", () => {
-  const { agent, exchange } = agentWith(2, 20);
+  const { agent, exchange } = agentWith(2, 100);
   expect(exchange(0).capacity).toBe(2);
   agent.accept({ ...quiet, run: [task("a"), task("b")] }, 0);
   agent.ended(ref("a"), ok(), 10);
-  // Two slots, 10 ms each: ten end in 50 ms.
-  expect(exchange(10).capacity).toBe(12);
+  // Two slots, 10 ms each: thirty end in 150 ms.
+  expect(exchange(10).capacity).toBe(32);
   agent.accept({ ...quiet, run: [task("c")] }, 10);
   expect(exchange(500).capacity).toBe(2);
   agent.ended(ref("b"), ok(), 500);
