@@ -87,8 +87,8 @@ test("asks for more than its slots only while tasks are short", () => {
   expect(exchange(10).capacity).toBe(32);
   agent.accept({ ...quiet, run: [task("c")] }, 10);
   expect(exchange(500).capacity).toBe(2);
-  agent.ended(ref("b"), ok(), 500);
-  expect(exchange(500).capacity).toBe(2);
+  agent.ended(ref("b"), ok(), 5_000);
+  expect(exchange(5_000).capacity).toBe(2);
 });
 
 test("is never greedier than allowed", () => {
