@@ -112,6 +112,8 @@ export interface Message {
 export interface Bus {
   /** Durable when it resolves. Delivery is at least once; a message that fails too often goes to the dead-letter queue. */
   send(queue: QueueName | (string & {}), messages: readonly Message[]): Promise<void>;
+  /** Messages that could not be handled, oldest first, with the reason. */
+  deadLetters(queue: QueueName | (string & {}), limit: number): Promise<{ message: ReceivedMessage; reason: string }[]>;
   /** Domain events for others to subscribe to (topic `events`); a bus without subscribers may drop them. */
   publish(events: readonly { stream: string; version: number; event: StoredEvent }[]): Promise<void>;
 }

@@ -25,6 +25,7 @@ export type Action =
   | "certificate.read" | "certificate.change"
   | "batch.run"
   | "history.read" | "upload.grant" | "upload.read"
+  | "message.send" | "message.read"
   | "agent.join" | "agent.exchange"
   | "health.read";
 
@@ -40,6 +41,7 @@ const ALLOWED: Readonly<Record<Principal["kind"], ReadonlySet<Action>>> = {
     "certificate.read", "certificate.change",
     "batch.run",
     "history.read", "upload.grant", "upload.read",
+    "message.send", "message.read",
     "health.read",
   ]),
   tvm: new Set<Action>(["agent.exchange"]),

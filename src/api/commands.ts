@@ -95,7 +95,7 @@ export const handleCommandMessage = async (ports: Ports, message: unknown, metad
   if (typeof replyTo === "string" && replyTo !== "") {
     const correlationId = metadata["correlationId"] ?? metadata["messageId"];
     await ports.bus.send(replyTo, [{ body: result as unknown as Json, ...(typeof correlationId === "string" ? { correlationId } : {}) }]);
-  } else if (result.rejected) throw new Error(`${result.code}: ${result.message}`);
+  } else if (result.rejected) throw Object.assign(new Error(`${result.code}: ${result.message}`), { hopeless: true });
   return result;
 };
 

@@ -1,10 +1,11 @@
-// What this service has beyond the era's: history, reasons, counts, and addresses for uploads. Same keys, no api-version.
+// What this service has beyond the era's: history, reasons, counts, addresses for uploads, and submissions by message. Same keys, no api-version.
 // Everything is looked up under the caller's account; nothing here changes anything but by the address it hands out.
+import { z } from "zod";
 import { type JobCounts, getJob, jobCounts, keyOfJob } from "../app/jobs";
 import { history, why } from "../app/history";
 import { type Rejection, isRejection, rejection } from "../domain/decider";
 import { poolKey, poolStream, taskKey, taskStream, tvmKey, tvmStream, workItemKey, workItemStream } from "../domain/ids";
-import type { Commit, FileStat } from "../ports";
+import type { Commit, FileStat, Json } from "../ports";
 import { wireDate } from "./dates";
 import { type Answer, type Input, type Operation, operation } from "./operation";
 import { pathProblem } from "./schemas";
@@ -125,6 +126,27 @@ const listStored = async (input: Some & Pick<Input, "query">): Promise<Answer | 
 
 const renderStored = ({ path, length, modifiedAt }: FileStat, own: string): object => ({ path: path.slice(own.length), length, modifiedAt: wireDate(modifiedAt) });
 
+// ---------------------------------------------------------------- messages
+
+/** A submission for the queue `commands`; whatever it says, it speaks for the account that signed the request. */
+const submission = z.looseObject({ operation: z.string(), account: z.string().optional() });
+
+const send = async ({ ports, call, body }: Input<z.output<typeof submission>>): Promise<Answer | Rejection> => {
+  if (body.account !== undefined && body.account.toLowerCase() !== call.account)
+    return rejection("InsufficientAccountPermissions", "A message speaks for the account that sends it.", { PropertyName: "account" });
+  await ports.bus.send("commands", [{ body: { ...body, account: call.account } as unknown as Json }]);
+  return { status: 202 };
+};
+
+const LETTERS_MAX = 1000;
+
+/** The account's own messages that could not be handled, with the reason. */
+const refusedMessages = async ({ ports, call }: Some): Promise<Answer> => {
+  const letters = await ports.bus.deadLetters("commands", LETTERS_MAX);
+  const own = letters.filter(({ message }) => (message.body as { account?: unknown } | null)?.account === call.account);
+  return answer({ value: own.map(({ message, reason }) => ({ body: message.body, reason, enqueuedAt: wireDate(message.enqueuedAt), deliveries: message.deliveryCount })) });
+};
+
 export const extras: readonly Operation[] = [
   ...histories,
   operation({ name: "Why", method: "GET", path: "/batchledger/why/workitems/{workItem}/jobs/{job}/tasks/{task}", action: "history.read", version: "none", run: whyTask }),
@@ -132,6 +154,8 @@ export const extras: readonly Operation[] = [
   operation({ name: "GrantUpload", method: "POST", path: "/batchledger/files/{path}", action: "upload.grant", version: "none", run: grant }),
   operation({ name: "ListUploads", method: "GET", path: "/batchledger/files/{path}", action: "upload.read", version: "none", query: ["after"], run: listStored }),
   operation({ name: "ListAllUploads", method: "GET", path: "/batchledger/files", action: "upload.read", version: "none", query: ["after"], run: listStored }),
+  operation({ name: "SendCommand", method: "POST", path: "/batchledger/commands", action: "message.send", version: "none", body: "required", schema: submission, run: send }),
+  operation({ name: "ListRefusedCommands", method: "GET", path: "/batchledger/refusedcommands", action: "message.read", version: "none", run: refusedMessages }),
   operation({ name: "Health", method: "GET", path: "/batchledger/health", action: "health.read", version: "none", run: async () => answer({ status: "ok" }) }),
   operation({ name: "HeadHealth", method: "HEAD", path: "/batchledger/health", action: "health.read", version: "none", run: async () => ({ status: 200 }) }),
 ];

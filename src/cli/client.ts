@@ -89,6 +89,11 @@ export function createClient(where: Connection | (() => Connection), options: Tr
     /** `path` as the thing's own address: ["pools", p], ["workitems", w, "jobs", j] and so on. */
     history: async (path: readonly string[]) => (await extra<{ value: HistoryCommit[] }>("history", ...path)).value,
 
+    /** Puts a submission on the queue `commands`; it is done, or refused, a moment later. */
+    sendCommand: (command: { operation: string; [field: string]: unknown }) => call("POST", ["batchledger", "commands"], { body: command, versioned: false }),
+    /** Submissions by message that could not be done, with the reason. */
+    refusedCommands: async () => (await extra<{ value: { body: unknown; reason: string; enqueuedAt: string; deliveries: number }[] }>("refusedcommands")).value,
+
     /** Addresses for one file of the service's own file store, good for a while without other credentials. */
     fileAddress: async (container: string, file: string): Promise<UploadAddress> =>
       parse<UploadAddress>((await call("POST", ["batchledger", "files", container, ...file.split("/")], { versioned: false, repeatable: true })).body),

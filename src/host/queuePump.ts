@@ -109,6 +109,11 @@ function receiver(fn: RegisteredFunction, invoker: Invoker, clock: HostClock, so
     } catch (error) {
       const reason = messageOf(error);
       log("error", "user", error instanceof Error ? (error.stack ?? reason) : reason, fn.name);
+      // The handler knows that no later try will do: the platform would only find out by trying.
+      if ((error as { hopeless?: unknown } | undefined)?.hopeless === true && messages.length === 1) {
+        await source.deadLetter(queue, messages, reason);
+        return true;
+      }
       const deliveries = messages.reduce((most, message) => Math.max(most, message.deliveryCount), 1);
       pause(Math.min(firstPauseMs * 2 ** (deliveries - 1), longestPauseMs), () => track(giveBack([...messages, ...behind], reason)));
       return false;

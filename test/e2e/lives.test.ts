@@ -189,3 +189,20 @@ test("a wrong key is refused, and a second service on the same data too", async 
   stranger.close();
   await expect(start(data)).rejects.toThrow(/in use|already|owns/i);
 });
+
+test("submissions by message do what requests do; one that cannot be done ends among the refused ones, with the reason", async () => {
+  const { client } = service;
+  await client.sendCommand({ operation: "addWorkItem", body: { name: "posted", jobExecutionEnvironment: { poolName: "main" } } });
+  await until(async () => client.getWorkItem("posted").then(() => true, () => false), "the work item is there");
+  await client.sendCommand({ operation: "addTask", workItem: "posted", job: JOB, body: { name: "one", commandLine: "/bin/true" } });
+  await client.sendCommand({ operation: "addTasks", workItem: "posted", job: JOB, body: { value: [{ name: "two", commandLine: "/bin/true" }, { name: "three", commandLine: "/bin/true" }] } });
+  expect(await allCompleted(client, "posted", 3)).toMatchObject({ completed: 3, failed: 0 });
+  await client.sendCommand({ operation: "resizePool", pool: "nowhere", body: { targetDedicated: 1 } });
+  await client.sendCommand({ operation: "dance" });
+  const refused = await until(async () => {
+    const letters = await client.refusedCommands();
+    return letters.length === 2 ? letters : undefined;
+  }, "two messages are refused");
+  expect(refused.map(({ reason }) => reason).sort()).toEqual([expect.stringContaining("InvalidPropertyValue"), expect.stringContaining("PoolNotFound")]);
+  await expect(client.sendCommand({ operation: "addTask", account: "stranger" })).rejects.toMatchObject({ code: "InsufficientAccountPermissions" });
+});
