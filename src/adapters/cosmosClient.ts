@@ -86,8 +86,9 @@ export function openCosmos(settings: CosmosSettings, needs: CosmosNeeds): Cosmos
       try {
         return { value: await gate(attempt), repeated: unanswered };
       } catch (error) {
-        const { code, message, retryAfterMs } = faultOf(error);
-        if (!passing.has(code) || tries >= triesMax) throw new Error(`Cosmos DB: ${operation} failed after ${tries} tries (${code}): ${message}`);
+        const fault = faultOf(error);
+        const { code, retryAfterMs } = fault;
+        if (!passing.has(code) || tries >= triesMax) throw givenUp(operation, tries, fault);
         if (code !== throttled) unanswered = true;
         const pause = Math.min(pauseMsMax, retryAfterMs ?? firstPauseMs * 2 ** (tries - 1));
         await needs.clock.sleep(pause * (1 + needs.random.fraction() / 2));
@@ -146,8 +147,18 @@ const passing: ReadonlySet<unknown> = new Set([
   408, 410, throttled, 449, 500, 503, "ECONNRESET", "ECONNREFUSED", "EPIPE", "ETIMEDOUT", "ENOTFOUND", "EAI_AGAIN", "TimeoutError", "REQUEST_SEND_ERROR",
 ]);
 
+/** Without the SDK's own error as its cause: that one knows the request. */
+const givenUp = (operation: string, tries: number, { code, message }: Fault): Error =>
+  new Error(`Cosmos DB: ${operation} failed after ${tries} ${tries === 1 ? "try" : "tries"} (${String(code)}): ${message}`);
+
+interface Fault {
+  readonly code: unknown;
+  readonly message: string;
+  readonly retryAfterMs?: number;
+}
+
 /** The SDK wraps what a batch failed with once more. */
-function faultOf(error: unknown): { code: unknown; message: string; retryAfterMs?: number } {
+function faultOf(error: unknown): Fault {
   const outer = error as { code?: unknown; message?: string; name?: string; cause?: unknown };
   const inner = (outer.code === undefined && outer.cause !== undefined ? outer.cause : error) as typeof outer & { retryAfterInMs?: number };
   const [firstLine = ""] = (inner.message ?? "").split("\n");

@@ -73,7 +73,10 @@ export function cosmosViews(cosmos: Cosmos, partitioned = cosmosPartitionedIndex
       return keys.map(({ partition, id }) => found.get(`${partitionOf(view, partition)} ${plainId(id)}`) as R | undefined);
     },
 
-    write: (writes) => Promise.all(writes.map((write) => lanes.push(groupOf(write, partitioned)))),
+    async write(writes) {
+      const groups = writes.map((write) => groupOf(write, partitioned));
+      return Promise.all(groups.map(lanes.push));
+    },
 
     async query<R extends Row>(view: ViewLayout<R>, query: ViewQuery) {
       return find<{ key: string; row: R }>(view, query, "$key AS key, c.r AS row");

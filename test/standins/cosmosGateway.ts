@@ -18,6 +18,10 @@ export interface Faults {
   readonly seed: number;
   /** `lost`: the write is done and the connection ends without an answer (reads are answered as unavailable). */
   readonly kinds?: readonly Fault[];
+  /** After so many failures all goes well again. */
+  readonly max?: number;
+  /** Only calls that write. */
+  readonly writesOnly?: boolean;
 }
 
 export interface CosmosGatewayOptions {
@@ -95,10 +99,12 @@ export const startCosmosGateway = async (options: CosmosGatewayOptions = {}): Pr
   };
 };
 
-const faultsFrom = ({ rate, seed, kinds = ["throttled", "unavailable", "lost"] }: Faults) => {
+const faultsFrom = ({ rate, seed, kinds = ["throttled", "unavailable", "lost"], max = Infinity, writesOnly = false }: Faults) => {
   const random = seeded(seed);
+  let left = max;
   return (isWrite: boolean): Fault | undefined => {
-    if (!random.chance(rate)) return undefined;
+    if (left === 0 || (writesOnly && !isWrite) || !random.chance(rate)) return undefined;
+    left--;
     const fault = random.oneOf(kinds);
     return fault === "lost" && !isWrite ? "unavailable" : fault;
   };
