@@ -1,0 +1,32 @@
+// A certificate of its own for a stand-in that speaks https on this machine: clients trust it by `ca`, nothing else changes.
+
+import { generateKeyPairSync, randomBytes } from "node:crypto";
+import forge from "node-forge";
+
+export interface TestCertificate {
+  readonly cert: string;
+  readonly key: string;
+}
+
+/** For `localhost` and 127.0.0.1, good for a day. */
+export function testCertificate(): TestCertificate {
+  const { privateKey, publicKey } = generateKeyPairSync("rsa", {
+    modulusLength: 2048, publicKeyEncoding: { type: "spki", format: "pem" }, privateKeyEncoding: { type: "pkcs8", format: "pem" },
+  });
+  const made = forge.pki.createCertificate();
+  made.publicKey = forge.pki.publicKeyFromPem(publicKey);
+  made.serialNumber = `00${randomBytes(8).toString("hex")}`;
+  made.validity.notBefore = new Date(Date.now() - 3_600_000);
+  made.validity.notAfter = new Date(Date.now() + 86_400_000);
+  const name = [{ name: "commonName", value: "localhost" }];
+  made.setSubject(name);
+  made.setIssuer(name);
+  made.setExtensions([
+    { name: "basicConstraints", cA: true },
+    { name: "keyUsage", keyCertSign: true, digitalSignature: true, keyEncipherment: true },
+    { name: "extKeyUsage", serverAuth: true },
+    { name: "subjectAltName", altNames: [{ type: 2, value: "localhost" }, { type: 7, ip: "127.0.0.1" }] },
+  ]);
+  made.sign(forge.pki.privateKeyFromPem(privateKey), forge.md.sha256.create());
+  return { cert: forge.pki.certificateToPem(made), key: privateKey };
+}
