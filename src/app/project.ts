@@ -17,21 +17,51 @@ interface Decided {
 export const projectDecided = async (ports: Ports, category: Category, decided: readonly Decided[]): Promise<void> => {
   if (decided.length === 0) return;
   const view = anyViewOf(category);
-  const groups = new Map<string, { rows: ViewWrite["rows"][number][]; counters: Record<string, number>; streams: Decided[] }>();
+  const groups = new Groups<Decided>(view);
   for (const one of decided) {
     const { partition, id } = view.locate(keyOf(one.stream));
-    let group = groups.get(partition);
-    if (!group) groups.set(partition, (group = { rows: [], counters: {}, streams: [] }));
-    group.rows.push({ from: one.before.version, row: rowOf(view, id, one.version, one.after) });
-    group.streams.push(one);
-    add(group.counters, difference(one.before.version === 0 ? {} : view.tally(one.before.state), view.tally(one.after)));
+    const moved = difference(one.before.version === 0 ? {} : view.tally(one.before.state), view.tally(one.after));
+    groups.add(partition, { from: one.before.version, row: rowOf(view, id, one.version, one.after) }, moved, one);
   }
-  const entries = [...groups];
-  const results = await ports.views.write(entries.map(([partition, group]) => ({ view, partition, rows: group.rows, counters: group.counters })));
-  entries.forEach(([, group], index) => {
-    if (results[index] === "ok") for (const { stream, version } of group.streams) shown(ports.views, stream, version);
+  const results = await ports.views.write(groups.writes());
+  groups.all.forEach(({ members }, index) => {
+    if (results[index] === "ok") for (const { stream, version } of members) shown(ports.views, stream, version);
   });
 };
+
+/** Rows of one atomic write: a transactional batch of Cosmos DB holds 100 operations, the counters' among them. */
+const WRITE_ROWS_MAX = 90;
+
+interface Group<Member> {
+  readonly partition: string;
+  readonly rows: ViewWrite["rows"][number][];
+  readonly counters: Record<string, number>;
+  readonly members: Member[];
+}
+
+/** Rows that share a partition go together, with what they move the counters by; too many of them in several writes. */
+class Groups<Member> {
+  readonly all: Group<Member>[] = [];
+  private readonly open = new Map<string, Group<Member>>();
+
+  constructor(private readonly view: View) {}
+
+  add(partition: string, row: ViewWrite["rows"][number], moved: Readonly<Record<string, number>>, member: Member): void {
+    let group = this.open.get(partition);
+    if (!group || group.rows.length >= WRITE_ROWS_MAX) {
+      group = { partition, rows: [], counters: {}, members: [] };
+      this.open.set(partition, group);
+      this.all.push(group);
+    }
+    group.rows.push(row);
+    group.members.push(member);
+    for (const name of Object.keys(moved)) group.counters[name] = (group.counters[name] ?? 0) + (moved[name] ?? 0);
+  }
+
+  writes(): ViewWrite[] {
+    return this.all.map(({ partition, rows, counters }) => ({ view: this.view, partition, rows, counters }));
+  }
+}
 
 /** Shows commits of the feed, each exactly once however often they come; commits of one stream must come in order. */
 export const projectFeed = async (ports: Ports, commits: readonly Commit[]): Promise<void> => {
@@ -67,22 +97,17 @@ const projectCategory = async (ports: Ports, category: Category, commits: readon
 const projectRound = async (ports: Ports, view: View, open: readonly Commit[][]): Promise<Commit[][]> => {
   const places = open.map((list) => view.locate(keyOf((list[0] as Commit).stream)));
   const rows = await ports.views.get(view, places);
-  const groups = new Map<string, { rows: ViewWrite["rows"][number][]; counters: Record<string, number>; lists: Commit[][] }>();
+  const groups = new Groups<Commit[]>(view);
   for (const [index, list] of open.entries()) {
     const before = rows[index];
     const after = await advance(ports, view, before, list);
     if (!after) continue;
-    const { partition } = places[index] as { partition: string };
-    let group = groups.get(partition);
-    if (!group) groups.set(partition, (group = { rows: [], counters: {}, lists: [] }));
-    group.rows.push({ from: before?.version ?? 0, row: after });
-    group.lists.push(list);
-    add(group.counters, difference(before ? view.tally(stateOf(before as StateRow<unknown>)) : {}, view.tally(stateOf(after))));
+    const moved = difference(before ? view.tally(stateOf(before as StateRow<unknown>)) : {}, view.tally(stateOf(after)));
+    groups.add((places[index] as { partition: string }).partition, { from: before?.version ?? 0, row: after }, moved, list);
   }
-  const entries = [...groups];
-  if (entries.length === 0) return [];
-  const results = await ports.views.write(entries.map(([partition, group]) => ({ view, partition, rows: group.rows, counters: group.counters })));
-  return entries.flatMap(([, group], index) => (results[index] === "ok" ? [] : group.lists));
+  if (groups.all.length === 0) return [];
+  const results = await ports.views.write(groups.writes());
+  return groups.all.flatMap(({ members }, index) => (results[index] === "ok" ? [] : members));
 };
 
 /** The row after these commits, or undefined when it has seen them all. */
@@ -108,10 +133,6 @@ const fromStream = async (ports: Ports, view: View, stream: string): Promise<Sta
   if (!commits || commits.length === 0) return undefined;
   const { state, version } = foldCommits(view.category, commits);
   return rowOf(view, view.locate(keyOf(stream)).id, version, state);
-};
-
-const add = (sum: Record<string, number>, moved: Readonly<Record<string, number>>): void => {
-  for (const name of Object.keys(moved)) sum[name] = (sum[name] ?? 0) + (moved[name] ?? 0);
 };
 
 // What this process has shown itself it need not read again when the feed repeats it. Only a shortcut: forgotten at will.
