@@ -186,6 +186,8 @@ export interface MachineOrder {
   readonly joinCode: string;
   readonly slots: number;
   readonly size: string;
+  /** TVMs of the pool may connect to each other. */
+  readonly communication?: boolean;
 }
 
 export interface MachineStatus {

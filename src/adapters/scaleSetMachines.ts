@@ -20,13 +20,13 @@ export interface ScaleSetMachinesOptions {
   readonly resourceGroup: string;
   readonly location: string;
   readonly credential: TokenCredential;
-  /** The resource id of the subnet that TVMs are in; it needs a way out to the service and to storage. */
-  readonly subnetId: string;
+  /** Resource ids of the subnets that TVMs are in, by whether their pool lets them connect to each other. Each needs a way out. */
+  readonly subnets: { readonly isolated: string; readonly communicating: string };
   /** Where agents find the service. */
   readonly endpoint: () => string;
   /**
-   * The text of the cloud-init template. `{{joinCode}}`, `{{tvm}}`, `{{boot}}`, `{{slots}}`, `{{account}}`, `{{pool}}`, `{{endpoint}}` and the
-   * names of `values` are filled in.
+   * The text of the cloud-init template. Filled in: `{{order}}`, the base64 of `{"url", "tvm", "boot", "joinCode"}`; the same one by one as
+   * `{{endpoint}}`, `{{tvm}}`, `{{boot}}`, `{{joinCode}}`; `{{account}}`, `{{pool}}`, `{{slots}}`; and the names of `values`.
    */
   readonly cloudInit: string;
   readonly values?: Readonly<Record<string, string>>;
@@ -149,7 +149,7 @@ async function ensurePool(azure: Azure, orders: readonly MachineOrder[]): Promis
 async function ensureScaleSet(azure: Azure, account: string, pool: string): Promise<void> {
   const { client, operations, options } = azure;
   const name = scaleSetName(account, pool);
-  const present = await client.virtualMachineScaleSets.get(options.resourceGroup, name).catch((error: unknown) => {
+  const present = await operations.bounded((abortSignal) => client.virtualMachineScaleSets.get(options.resourceGroup, name, { abortSignal })).catch((error: unknown) => {
     if (azureProblem(error).status === 404) return undefined;
     throw error;
   });
@@ -207,7 +207,12 @@ async function createMachine(azure: Azure, order: FullOrder): Promise<string | u
   const size = options.sizes?.[order.size] ?? (order.size.startsWith("Standard_") ? order.size : undefined);
   if (size === undefined) return `No size of Azure's machines is set for the TVM size ${order.size.slice(0, 64)}.`;
   const wanted = virtualMachine(azure, order, size);
-  await operations.carryOut((how) => client.virtualMachines.createOrUpdate(options.resourceGroup, wanted.name, wanted.model, how), options.settleMs ?? settleMs);
+  try {
+    await operations.carryOut((how) => client.virtualMachines.createOrUpdate(options.resourceGroup, wanted.name, wanted.model, { ...how, ifNoneMatch: "*" }), options.settleMs ?? settleMs);
+  } catch (error) {
+    // It is there: another process was faster, the list was old, or an answer was lost. The next look sees what it is.
+    if (azureProblem(error).status !== 412) throw error;
+  }
   return undefined;
 }
 
@@ -286,7 +291,7 @@ function virtualMachine(azure: Azure, order: FullOrder, vmSize: string): { name:
       },
       networkProfile: {
         networkApiVersion: "2022-11-01",
-        networkInterfaceConfigurations: [{ name: "nic", primary: true, deleteOption: "Delete", ipConfigurations: [{ name: "ip", primary: true, subnet: { id: options.subnetId } }] }],
+        networkInterfaceConfigurations: [{ name: "nic", primary: true, deleteOption: "Delete", ipConfigurations: [{ name: "ip", primary: true, subnet: { id: order.communication === true ? options.subnets.communicating : options.subnets.isolated } }] }],
       },
       securityProfile: { securityType: "TrustedLaunch", uefiSettings: { secureBootEnabled: true, vTpmEnabled: true } },
     },
@@ -351,12 +356,13 @@ function checkTemplate(options: ScaleSetMachinesOptions): void {
   const asked = [...options.cloudInit.matchAll(place)].map(([, name = ""]) => name);
   const unknown = asked.find((name) => !Object.hasOwn(given, name));
   if (unknown !== undefined) throw new Error(`The cloud-init template asks for {{${unknown}}}, which nobody gives.`);
-  if (!asked.includes("joinCode")) throw new Error("The cloud-init template has no place for {{joinCode}}: no machine could join.");
+  if (!asked.includes("order") && !asked.includes("joinCode")) throw new Error("The cloud-init template has no place for {{order}} or {{joinCode}}: no machine could join.");
 }
 
 function valuesFor({ values }: ScaleSetMachinesOptions, order: MachineOrder, endpoint: string): Record<string, string> {
   const { account, pool, tvm, joinCode, boot, slots } = order;
-  return { ...values, account, pool, tvm, joinCode, boot: String(boot), slots: String(slots), endpoint };
+  const whole = Buffer.from(JSON.stringify({ url: endpoint, tvm, boot, joinCode })).toString("base64");
+  return { ...values, account, pool, tvm, joinCode, boot: String(boot), slots: String(slots), endpoint, order: whole };
 }
 
 /** Values stand in YAML, JSON and shell: one that could mean something there is refused. */

@@ -69,7 +69,7 @@ async function onAzure(): Promise<OnAzure> {
   const service = await startFakeService({ endpointFile });
   const azure = await startResourceManager({ tls, folder: path.join(folder, "machines"), agent: [...register, agentMain], agentSpec, firstUserId });
   const open = (changes: Partial<ScaleSetMachinesOptions> = {}) => scaleSetMachines({
-    subscription: "00000000-0000-0000-0000-0000000000aa", resourceGroup: "batch", location: "koreacentral", subnetId: "/subscriptions/s/subnets/tvms",
+    subscription: "00000000-0000-0000-0000-0000000000aa", resourceGroup: "batch", location: "koreacentral", subnets: { isolated: "/subscriptions/s/subnets/isolated", communicating: "/subscriptions/s/subnets/communicating" },
     credential: { getToken: async () => ({ token: "a token", expiresOnTimestamp: Date.now() + 3_600_000 }) },
     endpoint: () => (JSON.parse(fs.readFileSync(endpointFile, "utf8")) as { url: string }).url,
     cloudInit: standInTemplate, sizes: { small: "Standard_D2as_v5" }, clock: systemClock, log: silent, pollMs: 10,
@@ -125,9 +125,19 @@ describe("scale sets", () => {
       priority: "Spot", evictionPolicy: "Delete", billingProfile: { maxPrice: -1 }, hardwareProfile: { vmSize: "Standard_D2as_v5" },
       storageProfile: { osDisk: { deleteOption: "Delete" } },
       osProfile: { linuxConfiguration: { disablePasswordAuthentication: true, ssh: { publicKeys: [{ keyData: expect.stringMatching(/^ssh-rsa AAAAB3NzaC1yc2E[A-Za-z0-9+/]{480,}=*$/) }] } } },
-      networkProfile: { networkInterfaceConfigurations: [{ properties: { deleteOption: "Delete", ipConfigurations: [{ properties: { subnet: { id: "/subscriptions/s/subnets/tvms" } } }] } }] },
+      networkProfile: { networkInterfaceConfigurations: [{ properties: { deleteOption: "Delete", ipConfigurations: [{ properties: { subnet: { id: "/subscriptions/s/subnets/isolated" } } }] } }] },
     });
-    expect(put.body).not.toMatch(/publicIPAddress|adminPassword/);
+    expect(put.body).not.toMatch(/publicIPAddress|adminPassword|communicating/);
+    await on.open().ensure([order("tvm-2", 1, { communication: true })]);
+    expect(azure.asked.findLast(({ method }) => method === "PUT")!.body).toContain("/subnets/communicating");
+  });
+
+  test("two services that look at the same time make one machine", async () => {
+    const answers = await Promise.all([on.open(), on.open()].map((machines) => machines.ensure([order("tvm-1")])));
+    expect(answers).toEqual([[{ tvm: "tvm-1" }], [{ tvm: "tvm-1" }]]);
+    await joined("tvm-1");
+    expect(azure.machines()).toHaveLength(1);
+    expect(writes().filter((what) => what.startsWith("PUT virtualMachines/"))).toHaveLength(2);
   });
 
   test("a join code is in the custom data of its machine and nowhere else", async () => {
@@ -143,8 +153,8 @@ describe("scale sets", () => {
     await machines.ensure([order("tvm-1", 2)]);
     await joined("tvm-1", 2);
     expect(said.join()).toContain("Bad: ...");
-    // Wherever a code could be, in plain or as base64 (of which the middle is the same wherever it begins).
-    const traces = (text: string) => text.includes(code) || [0, 1, 2].some((shift) => text.includes(Buffer.from("x".repeat(shift) + code).toString("base64").slice(4, 16)));
+    // In plain, as base64, and as base64 in base64: what is decoded is looked through again.
+    const traces = (text: string): boolean => text.includes(code) || [...text.matchAll(/[A-Za-z0-9+/]{40,}={0,2}/g)].some(([part]) => traces(Buffer.from(part, "base64").toString("latin1")));
     expect(said.filter(traces)).toEqual([]);
     azure.asked.splice(0, azure.asked.findLastIndex(({ status }) => status === 400) + 1);
     expect(azure.asked.filter(({ path: where, query, answer }) => traces(where + query + answer))).toEqual([]);
@@ -160,7 +170,7 @@ describe("scale sets", () => {
 
   test("a template that asks for what nobody gives, or forgets the code, is refused at once", () => {
     expect(() => on.open({ cloudInit: "#cloud-config {{joinCode}} {{planet}}" })).toThrow("{{planet}}");
-    expect(() => on.open({ cloudInit: "#cloud-config {{tvm}}" })).toThrow("{{joinCode}}");
+    expect(() => on.open({ cloudInit: "#cloud-config {{tvm}}" })).toThrow("{{order}} or {{joinCode}}");
   });
 
   test("values that could mean something in YAML or shell start no machine", async () => {

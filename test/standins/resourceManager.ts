@@ -13,8 +13,14 @@ import os from "node:os";
 import path from "node:path";
 import type { TestCertificate } from "./certificate";
 
-/** A cloud-init template for these machines: what follows the first line is JSON, which is YAML too. */
-export const standInTemplate = `#cloud-config\n${JSON.stringify({ batchledger: { endpoint: "{{endpoint}}", tvm: "{{tvm}}", boot: "{{boot}}", joinCode: "{{joinCode}}" } })}\n`;
+/** As much of a cloud-init template as these machines need; any other with `{{order}}` in it will do as well. */
+export const standInTemplate = `#cloud-config
+write_files:
+  - path: /etc/batchledger/order.json
+    permissions: "0600"
+    encoding: b64
+    content: "{{order}}"
+`;
 
 export interface ResourceManagerOptions {
   readonly tls: TestCertificate;
@@ -139,11 +145,12 @@ export async function startResourceManager(options: ResourceManagerOptions) {
     return longOperation(what, made, known ? 200 : 201, async () => void (made.body.properties.provisioningState = "Succeeded"));
   };
 
-  const putVm = (what: string, id: string, name: string, body: Resource["body"]): Answer => {
+  const putVm = (what: string, id: string, name: string, body: Resource["body"], ifNoneMatch: string | undefined): Answer => {
     const profile = body.properties["osProfile"] as { customData?: string };
     const set = (body.properties["virtualMachineScaleSet"] as { id?: string } | undefined)?.id?.toLowerCase() ?? "";
     if (!scaleSets.has(set)) return problem(400, "InvalidParameter", "The scale set does not exist.");
     const known = machines.get(id.toLowerCase());
+    if (known && ifNoneMatch === "*") return problem(412, "PreconditionFailed", "The resource exists.");
     if (known && known.customData !== profile.customData) return problem(409, "PropertyChangeNotAllowed", "Changing property 'osProfile.customData' is not allowed.");
     if (known) return { status: 200, body: shown(known) };
     const userId = options.firstUserId === undefined || process.getuid?.() !== 0 ? undefined : options.firstUserId + users++;
@@ -155,8 +162,8 @@ export async function startResourceManager(options: ResourceManagerOptions) {
     });
   };
 
-  const virtualMachine = (method: string, what: string, id: string, name: string, action: string, body: unknown): Answer => {
-    if (method === "PUT") return putVm(what, id, name, body as Resource["body"]);
+  const virtualMachine = (method: string, what: string, id: string, name: string, action: string, body: unknown, ifNoneMatch: string | undefined): Answer => {
+    if (method === "PUT") return putVm(what, id, name, body as Resource["body"], ifNoneMatch);
     const vm = machines.get(id.toLowerCase());
     if (!vm) return method === "DELETE" ? { status: 204 } : notFound(name);
     if (method === "GET" && action === "instanceView") return { status: 200, body: { statuses: [{ code: vm.failure ? `ProvisioningState/failed/${vm.failure}` : "ProvisioningState/succeeded" }] } };
@@ -182,7 +189,7 @@ export async function startResourceManager(options: ResourceManagerOptions) {
   const rootOf = (vm: Vm): string => path.join(options.folder, vm.name);
 
   const startAgent = (vm: Vm): void => {
-    const { endpoint, tvm, boot, joinCode } = toldIn(vm.customData);
+    const { url: endpoint, tvm, boot, joinCode } = toldIn(vm.customData);
     const disk = rootOf(vm);
     fs.mkdirSync(disk, { recursive: true, mode: 0o711 });
     fs.writeFileSync(path.join(disk, "service.json"), JSON.stringify({ url: endpoint }));
@@ -195,7 +202,7 @@ export async function startResourceManager(options: ResourceManagerOptions) {
     child.stdin?.end(JSON.stringify({
       endpointFile: path.join(disk, "service.json"), helperCache: path.join(os.tmpdir(), `helper-cache-${process.getuid?.()}`),
       ...(vm.userId === undefined && process.getuid?.() === 0 ? { allowSameUser: true } : {}), ...options.agentSpec,
-      tvms: [{ name: tvm, joinCode, boot: Number(boot), root: path.join(disk, "tvm"), address: "127.0.0.1", ...user }],
+      tvms: [{ name: tvm, joinCode, boot, root: path.join(disk, "tvm"), address: "127.0.0.1", ...user }],
     }));
   };
 
@@ -232,7 +239,7 @@ export async function startResourceManager(options: ResourceManagerOptions) {
     return { status: 200, body: { value: [...machines.values()].filter((vm) => setOf(vm) === set).map(shown) } };
   };
 
-  const route = (method: string, address: URL, body: unknown): Answer => {
+  const route = (method: string, address: URL, body: unknown, ifNoneMatch: string | undefined): Answer => {
     const poll = /\/operations\/([\w-]+)$/.exec(address.pathname)?.[1];
     if (poll !== undefined) return operations.has(poll) ? { status: 200, body: operations.get(poll), headers: { "retry-after": "0" } } : notFound(poll);
     const [, subscription = "", group = "", kind = "", name, action = ""] = base.exec(address.pathname) ?? [];
@@ -246,7 +253,7 @@ export async function startResourceManager(options: ResourceManagerOptions) {
     }
     if (name === undefined) return list(address.searchParams.get("$filter") ?? "");
     const id = `/subscriptions/${subscription}/resourceGroups/${group}/providers/Microsoft.Compute/${kind}/${name}`;
-    return kind.toLowerCase() === "virtualmachines" ? virtualMachine(method, what, id, name, action, body) : scaleSet(method, what, id, name, body as Resource["body"]);
+    return kind.toLowerCase() === "virtualmachines" ? virtualMachine(method, what, id, name, action, body, ifNoneMatch) : scaleSet(method, what, id, name, body as Resource["body"]);
   };
 
   const handle = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
@@ -255,7 +262,7 @@ export async function startResourceManager(options: ResourceManagerOptions) {
     const body = Buffer.concat(pieces).toString("utf8");
     const address = new URL(request.url ?? "/", url);
     const authorized = /^Bearer .+/.test(request.headers.authorization ?? "");
-    const answer = authorized ? route(request.method ?? "", address, body === "" ? undefined : JSON.parse(body)) : problem(401, "AuthenticationFailed", "There is no token.");
+    const answer = authorized ? route(request.method ?? "", address, body === "" ? undefined : JSON.parse(body), request.headers["if-none-match"]) : problem(401, "AuthenticationFailed", "There is no token.");
     const text = answer.body === undefined ? "" : JSON.stringify(answer.body);
     asked.push({ method: request.method ?? "", path: address.pathname, query: address.search, body, status: answer.status, answer: text });
     response.writeHead(answer.status, { ...answer.headers, ...(text === "" ? {} : { "content-type": "application/json" }) });
@@ -307,9 +314,21 @@ function setOf(vm: Vm): string {
   return (vm.body.properties["virtualMachineScaleSet"] as { id: string }).id.toLowerCase();
 }
 
-function toldIn(customData: string): { endpoint: string; tvm: string; boot: string; joinCode: string } {
+interface Order {
+  readonly url: string;
+  readonly tvm: string;
+  readonly boot: number;
+  readonly joinCode: string;
+}
+
+/** The order is somewhere in the text, as base64. */
+function toldIn(customData: string): Order {
   const text = Buffer.from(customData, "base64").toString("utf8");
-  return (JSON.parse(text.slice(text.indexOf("\n"))) as { batchledger: ReturnType<typeof toldIn> }).batchledger;
+  for (const [encoded] of text.matchAll(/[A-Za-z0-9+/]{40,}={0,2}/g)) {
+    const decoded = Buffer.from(encoded, "base64").toString("utf8");
+    if (decoded.startsWith("{") && decoded.includes('"joinCode"')) return JSON.parse(decoded) as Order;
+  }
+  throw new Error("The custom data has no order for the agent.");
 }
 
 /** A copy without custom data, which Azure never gives back. */
