@@ -12,8 +12,12 @@ const form = "v1.";
 
 /** Reads the key file (32 random bytes), or makes it with mode 0600. Throws when its size or mode is wrong. */
 export function aesSealer(keyFile: string): Sealer {
-  const key = readOrCreate(keyFile, () => randomBytes(keyBytes));
-  if (key.length !== keyBytes) throw new Error(`${keyFile} must hold ${keyBytes} bytes, not ${key.length}.`);
+  return sealerWith(readOrCreate(keyFile, () => randomBytes(keyBytes)), keyFile);
+}
+
+/** Seals and signs with these 32 bytes. `source` says where they are from, should they be too few or too many. */
+export function sealerWith(key: Buffer, source: string): Sealer {
+  if (key.length !== keyBytes) throw new Error(`${source} must hold ${keyBytes} bytes, not ${key.length}.`);
   const sealing = derive(key, "seal");
   const signing = derive(key, "sign");
   return {

@@ -267,15 +267,16 @@ class SenderFailed extends Error {
 /** A sentence of our own, to be passed on as it is. */
 class Refusal extends Error {}
 
-async function explained<T>(done: string, call: () => Promise<T>): Promise<T> {
-  try {
-    return await call();
-  } catch (error) {
-    if (error instanceof SenderFailed) throw error.cause;
-    if (error instanceof Refusal) throw error;
-    const [status, code] = [statusOf(error), codeOf(error)];
-    throw new Error(`The file could not be ${done}: the blob store ${status === undefined ? "did not answer" : `answered ${status}`}${code === undefined ? "" : ` (${code})`}.`);
-  }
+function explained<T>(done: string, call: () => Promise<T>): Promise<T> {
+  return call().catch((error: unknown) => Promise.reject(sayable(done, error)));
+}
+
+/** Without a cause: the SDK's error carries the request and its credentials. */
+function sayable(done: string, error: unknown): unknown {
+  if (error instanceof SenderFailed) return error.cause;
+  if (error instanceof Refusal) return error;
+  const [status, code] = [statusOf(error), codeOf(error)];
+  return new Error(`The file could not be ${done}: the blob store ${status === undefined ? "did not answer" : `answered ${status}`}${code === undefined ? "" : ` (${code})`}.`);
 }
 
 /** Undefined for what is not there, be it the blob or its container. */

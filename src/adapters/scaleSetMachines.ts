@@ -316,12 +316,9 @@ async function machinesOf({ client, options, operations }: Azure, account: strin
   });
 }
 
-async function read<T>(azure: Azure, act: () => Promise<T>): Promise<T> {
-  try {
-    return await act();
-  } catch (error) {
-    throw new Error(report(azure, "", azureProblem(error), []));
-  }
+/** Its error has no cause: that carries the request and its token. */
+function read<T>(azure: Azure, act: () => Promise<T>): Promise<T> {
+  return act().catch((error: unknown) => Promise.reject(new Error(report(azure, "", azureProblem(error), []))));
 }
 
 // ---------------------------------------------------------------- names

@@ -233,6 +233,8 @@ describe("scale sets", () => {
     await joined("tvm-1", 2);
     expect(azure.machines()).toMatchObject([{ name: before!.name, tags: { "batchledger-boot": "2" } }]);
     await succeeded();
+    // That its agent has died is no hindrance.
+    await azure.crash(before!.name);
     azure.fault({ match: /^POST .*\/reimage$/, times: 1, status: 409, code: "OperationNotAllowed", message: "The machine is stopped." });
     expect(await machines.ensure([order("tvm-1", 3)])).toEqual([{ tvm: "tvm-1", error: "The TVM's machine did not come up and is replaced." }]);
     expect(await machines.ensure([order("tvm-1", 3)])).toEqual([{ tvm: "tvm-1" }]);

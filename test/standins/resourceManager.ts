@@ -69,6 +69,8 @@ interface Resource {
 
 interface Vm extends Resource {
   customData: string;
+  /** What the machine was made with, which a further PUT cannot change. */
+  readonly osProfile: string;
   readonly userId: number | undefined;
   agent?: ChildProcess;
 }
@@ -151,10 +153,10 @@ export async function startResourceManager(options: ResourceManagerOptions) {
     if (!scaleSets.has(set)) return problem(400, "InvalidParameter", "The scale set does not exist.");
     const known = machines.get(id.toLowerCase());
     if (known && ifNoneMatch === "*") return problem(412, "PreconditionFailed", "The resource exists.");
-    if (known && known.customData !== profile.customData) return problem(409, "PropertyChangeNotAllowed", "Changing property 'osProfile.customData' is not allowed.");
+    if (known && known.osProfile !== JSON.stringify(profile)) return problem(409, "PropertyChangeNotAllowed", "Changing property 'osProfile' is not allowed.");
     if (known) return { status: 200, body: shown(known) };
     const userId = options.firstUserId === undefined || process.getuid?.() !== 0 ? undefined : options.firstUserId + users++;
-    const vm: Vm = { id, name, userId, customData: profile.customData ?? "", body: { ...body, properties: { ...body.properties, osProfile: { ...profile, customData: undefined }, provisioningState: "Creating" } } };
+    const vm: Vm = { id, name, userId, customData: profile.customData ?? "", osProfile: JSON.stringify(profile), body: { ...body, properties: { ...body.properties, osProfile: { ...profile, customData: undefined }, provisioningState: "Creating" } } };
     machines.set(id.toLowerCase(), vm);
     return longOperation(what, vm, 201, async () => {
       startAgent(vm);
@@ -294,6 +296,11 @@ export async function startResourceManager(options: ResourceManagerOptions) {
     },
     scaleSets: (): string[] => [...scaleSets.values()].map(({ name }) => name),
     machines: () => [...machines.values()].map((vm) => ({ name: vm.name, state: vm.body.properties.provisioningState, tags: { ...vm.body.tags }, pid: vm.agent?.pid, properties: vm.body.properties })),
+    /** The agent dies and is not started again; the machine stays. */
+    async crash(name: string): Promise<void> {
+      const vm = [...machines.values()].find((one) => one.name === name);
+      if (vm) await stopAgent(vm, "SIGKILL");
+    },
     /** As when Azure takes a machine away: nobody is asked. */
     async evict(name: string): Promise<void> {
       const vm = [...machines.values()].find((one) => one.name === name);
