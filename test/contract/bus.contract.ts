@@ -11,6 +11,8 @@ export interface OpenBus {
   readonly close: () => Promise<void>;
   /** A queue that is empty and received plainly, and one received by lane. By default queues of new names. */
   readonly queues?: () => Promise<{ plain: string; laned: string }>;
+  /** Where topics are no queues: how many messages the topic `events` keeps for those who have not subscribed. */
+  readonly unclaimed?: () => number;
 }
 
 const asksMax = 200;
@@ -105,6 +107,18 @@ export function describeBus(name: string, open: () => Promise<OpenBus>): void {
       await Promise.all([bus.complete(queue, [done!]), bus.abandon(queue, [again!], "later"), bus.deadLetter(queue, [dead!], "no")]);
       expect(bodiesOf(await gather(receive, 1))).toEqual(["again"]);
       expect(await receive()).toEqual([]);
+    });
+
+    test("messages that end differently at the same time keep each its own end and reason", async () => {
+      const bodies = Array.from({ length: 12 }, (_, index) => index);
+      await send(...bodies);
+      const messages = await gather(receive, 12);
+      await Promise.all(messages.map((message, index) =>
+        index % 3 === 0 ? bus.complete(queue, [message]) : index % 3 === 1 ? bus.abandon(queue, [message], `later ${index}`) : bus.deadLetter(queue, [message], `no ${index}`)));
+      expect(bodiesOf(await gather(receive, 4))).toEqual([1, 4, 7, 10]);
+      expect(await receive()).toEqual([]);
+      const dead = await gatherDead(bus, queue, 4);
+      expect(dead.map(({ message, reason }) => `${message.body} ${reason}`).toSorted()).toEqual(["11 no 11", "2 no 2", "5 no 5", "8 no 8"]);
     });
 
     test("queues do not mix", async () => {
@@ -211,7 +225,8 @@ export function describeBus(name: string, open: () => Promise<OpenBus>): void {
 
     test("publishing without subscribers keeps nothing and fails nothing", async () => {
       await bus.publish([{ stream: "task-1", version: 1, event: { type: "TaskQueued", at: "2026-01-01T00:00:00.000Z" } }]);
-      expect(await bus.receive("events", { max: 10, byLane: false })).toEqual([]);
+      if (opened.unclaimed === undefined) expect(await bus.receive("events", { max: 10, byLane: false })).toEqual([]);
+      else expect(opened.unclaimed()).toBe(0);
     });
 
     test("after a restart what was not settled comes again, counted; what was completed does not", async () => {

@@ -1,0 +1,161 @@
+// Sends to Azure Service Bus: messages to queues, domain events to the topic `events`. Links stay open; what is transient is
+// tried again a few times with the same message ids, so that a queue with duplicate detection keeps one of them. It never
+// receives: on Azure the Functions runtime does, elsewhere serviceBusSource.ts.
+
+import { RetryMode, ServiceBusClient, isServiceBusError } from "@azure/service-bus";
+import type { ServiceBusClientOptions, ServiceBusMessage, ServiceBusMessageBatch, ServiceBusSender, TokenCredential } from "@azure/service-bus";
+import { createHash } from "node:crypto";
+import type { Bus, Log, Message, Random, StoredEvent } from "../ports";
+import { peekDeadLetters } from "./serviceBusMessages";
+
+/** A connection string, or a namespace as `name.servicebus.windows.net` and who asks. */
+export type ServiceBusAddress = { readonly connection: string } | { readonly namespace: string; readonly credential: TokenCredential };
+
+/** The topic that every domain event goes to. */
+export const eventsTopic = "events";
+
+// A send is tried six times within some ten seconds: about 100, 300, 700, 1500 and 3100 ms between them.
+const retries: NonNullable<ServiceBusClientOptions["retryOptions"]> = {
+  mode: RetryMode.Exponential, maxRetries: 5, retryDelayInMs: 100, maxRetryDelayInMs: 5_000, timeoutInMs: 10_000,
+};
+/** The service takes 4,500; smaller ones leave room for others on the link. */
+const batchMessagesMax = 1_000;
+/** Lanes that are sent to at once. */
+const lanesAtOnce = 16;
+/** The service's limit for the names of lanes and for message ids. */
+const nameCharactersMax = 128;
+
+/** A client on a connection of its own, which opens with its first use. */
+export function openServiceBus(address: ServiceBusAddress): ServiceBusClient {
+  const options = { retryOptions: retries };
+  return "connection" in address ? new ServiceBusClient(address.connection, options) : new ServiceBusClient(address.namespace, address.credential, options);
+}
+
+/** The Bus port on Service Bus. `close` ends its connection; messages on their way are finished first or fail. */
+export function serviceBus(address: ServiceBusAddress, { random, log }: { readonly random: Random; readonly log: Log }): Bus & { close(): Promise<void> } {
+  const client = openServiceBus(address);
+  const senders = new Map<string, ServiceBusSender>();
+
+  function senderFor(entity: string): ServiceBusSender {
+    let sender = senders.get(entity);
+    if (sender === undefined) senders.set(entity, (sender = client.createSender(entity)));
+    return sender;
+  }
+
+  return {
+    /** Throws before anything is sent when a message is too large; when sending fails half way, some lanes may have their messages. */
+    async send(queue, messages) {
+      const sender = senderFor(queue);
+      await explained(queue, async () => {
+        // A batch is of one lane: partitioned entities take no other, and a lane's batches go one after the other.
+        const lanes = [...Map.groupBy(messages, ({ lane }) => lane).values()];
+        const packed = await Promise.all(lanes.map((lane) => pack(sender, lane.map((message) => toServiceBus(message, random)), (size, limit) => tooLarge(queue, size, limit))));
+        for (let from = 0; from < packed.length; from += lanesAtOnce)
+          await Promise.all(packed.slice(from, from + lanesAtOnce).map((batches) => sendInOrder(sender, batches)));
+      });
+    },
+
+    async publish(events) {
+      if (events.length === 0) return;
+      const sender = senderFor(eventsTopic);
+      await explained(eventsTopic, async () => sendInOrder(sender, await packEvents(sender, toEventMessages(events), log)));
+    },
+
+    deadLetters: (queue, limit) => peekDeadLetters(() => openServiceBus(address), queue, limit),
+
+    close: () => client.close(),
+  };
+}
+
+// ---------------------------------------------------------------- batches
+
+async function sendInOrder(sender: ServiceBusSender, batches: readonly ServiceBusMessageBatch[]): Promise<void> {
+  for (const batch of batches) await sender.sendMessages(batch);
+}
+
+/** As few batches as the link's limit allows, in order. What does not fit alone is replaced by what `onTooLarge` answers, if it does. */
+async function pack(sender: ServiceBusSender, messages: readonly ServiceBusMessage[], onTooLarge: (size: number, limit: number, message: ServiceBusMessage) => ServiceBusMessage): Promise<ServiceBusMessageBatch[]> {
+  const batches: ServiceBusMessageBatch[] = [];
+  let open: ServiceBusMessageBatch | undefined;
+  for (const message of messages) {
+    if (open !== undefined && open.count < batchMessagesMax && open.tryAddMessage(message)) continue;
+    batches.push((open = await sender.createMessageBatch()));
+    if (open.tryAddMessage(message)) continue;
+    const instead = onTooLarge((message.body as Buffer).length, open.maxSizeInBytes, message);
+    if (!open.tryAddMessage(instead)) throw tooLarge(sender.entityPath, (instead.body as Buffer).length, open.maxSizeInBytes);
+  }
+  return batches;
+}
+
+function tooLarge(entity: string, size: number, limit: number): never {
+  throw new Error(`A message of ${size} bytes is too large for "${entity}": it takes ${limit} bytes at most, with the message's properties.`);
+}
+
+function toServiceBus({ lane, body, correlationId, replyTo }: Message, random: Random): ServiceBusMessage {
+  if (lane !== undefined && lane.length > nameCharactersMax) throw new Error(`The lane "${lane}" is too long: ${nameCharactersMax} characters at most.`);
+  return {
+    body: bytesOf(body),
+    contentType: "application/json",
+    messageId: random.uuid(),
+    ...(lane === undefined ? {} : { sessionId: lane }),
+    ...(correlationId === undefined ? {} : { correlationId }),
+    ...(replyTo === undefined ? {} : { replyTo }),
+  };
+}
+
+// ---------------------------------------------------------------- events
+
+interface Published {
+  readonly stream: string;
+  readonly version: number;
+  readonly event: StoredEvent;
+}
+
+/** The id depends on the event alone: published again, it is a duplicate. */
+function toEventMessages(events: readonly Published[]): ServiceBusMessage[] {
+  const known = new Map<string, number>();
+  return events.map(({ stream, version, event }) => {
+    // What is sealed is for the service alone; everything else of an event is for its readers.
+    const body = bytesOf(event, (name, value: unknown) => (name === "sealed" ? undefined : value));
+    const id = createHash("sha256").update(JSON.stringify([stream, version])).update(body).digest("base64url");
+    const before = known.get(id) ?? 0;
+    known.set(id, before + 1);
+    return {
+      body,
+      contentType: "application/json",
+      messageId: before === 0 ? id : `${id}.${before}`,
+      subject: event.type,
+      applicationProperties: { stream, version, type: event.type },
+    };
+  });
+}
+
+/** An event that is too large goes without its fields: readers see that it happened, and where to ask. */
+function packEvents(sender: ServiceBusSender, messages: readonly ServiceBusMessage[], log: Log): Promise<ServiceBusMessageBatch[]> {
+  return pack(sender, messages, (size, limit, message) => {
+    const { at } = JSON.parse(String(message.body)) as StoredEvent;
+    log.warn("an event is too large for its topic and is published without its fields", { ...message.applicationProperties, size, limit });
+    return { ...message, body: bytesOf({ type: message.subject, at, shortened: true }) };
+  });
+}
+
+const bytesOf = (value: unknown, replace?: (name: string, value: unknown) => unknown): Buffer => Buffer.from(JSON.stringify(value, replace));
+
+// ---------------------------------------------------------------- errors
+
+/** Runs it; a failure names the queue or topic and says what was wrong last. */
+async function explained(entity: string, work: () => Promise<void>): Promise<void> {
+  try {
+    await work();
+  } catch (error) {
+    const last = lastOf(error);
+    if (!isServiceBusError(last)) throw last;
+    const what = last.code === "MessagingEntityNotFound" ? "there is no such queue or topic" : last.message;
+    throw new Error(`Sending to "${entity}" failed: ${what}`, { cause: last });
+  }
+}
+
+/** The SDK hands over the errors of all its tries when there were several. */
+export function lastOf(error: unknown): unknown {
+  return error instanceof AggregateError && error.errors.length > 0 ? error.errors.at(-1) : error;
+}
