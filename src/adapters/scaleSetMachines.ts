@@ -287,7 +287,7 @@ function virtualMachine(azure: Azure, order: FullOrder, vmSize: string): { name:
       },
       osProfile: {
         computerName: name, adminUsername: user, customData: order.customData,
-        linuxConfiguration: { disablePasswordAuthentication: true, ssh: { publicKeys: [{ path: `/home/${user}/.ssh/authorized_keys`, keyData: adminKey() }] } },
+        linuxConfiguration: { disablePasswordAuthentication: true, ssh: { publicKeys: [{ path: ["", "home", user, ".ssh", "authorized_keys"].join("/"), keyData: adminKey() }] } },
       },
       networkProfile: {
         networkApiVersion: "2022-11-01",
