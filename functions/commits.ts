@@ -4,8 +4,7 @@ import { type InvocationContext, app } from "@azure/functions";
 import * as df from "durable-functions";
 import { projectFeed } from "../src/app/project";
 import { reactTo } from "../src/app/react";
-import { portsFor } from "../src/compose";
-import type { Commit } from "../src/ports";
+import { commitsFrom, portsFor } from "../src/compose";
 
 app.cosmosDB("onCommits", {
   connection: "Cosmos",
@@ -19,7 +18,7 @@ app.cosmosDB("onCommits", {
   retry: { strategy: "exponentialBackoff", maxRetryCount: -1, minimumInterval: { seconds: 1 }, maximumInterval: { seconds: 30 } },
   handler: async (documents: unknown[], context: InvocationContext) => {
     const ports = portsFor(context);
-    const commits = documents as Commit[];
+    const commits = commitsFrom(documents);
     await projectFeed(ports, commits);
     await reactTo(ports, commits, ports.clock.now().toISOString());
   },

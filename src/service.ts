@@ -3,7 +3,8 @@
 import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { rebuild } from "./app/rebuild";
-import { type Embedded, embedded, usePorts } from "./compose";
+import { usePorts } from "./compose";
+import { type Embedded, embedded } from "./embedded";
 import { provideCoreModule } from "./host/functionsCore";
 import { startHost } from "./host/main";
 import { type EmbeddedOptions, type EmbeddedSettings, embeddedSettings } from "./settings";

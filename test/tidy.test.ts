@@ -19,17 +19,20 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   app: ["domain", "views", "type ports", "wire", "zod"],
   process: ["domain", "views", "app", "type ports", "type durable-functions"],
   api: ["domain", "views", "app", "type ports", "wire", "zod", "type @azure/functions", "node:crypto"],
-  adapters: ["type ports", "type durable-functions", "node:*"],
-  compose: ["adapters", "type ports", "type settings", "node:path", "durable-functions", "type @azure/functions"],
+  adapters: ["type ports", "type durable-functions", "node:*", "@azure/*"],
+  compose: ["adapters", "azure", "type ports", "settings", "durable-functions", "type @azure/functions"],
+  // The two compositions: this machine's, which only the local service knows, and Azure's.
+  embedded: ["adapters", "type compose", "type ports", "type settings", "node:path"],
+  azure: ["adapters", "domain", "type compose", "type ports", "type settings"],
   functions: ["api", "app", "process", "compose", "type ports", "@azure/functions", "durable-functions"],
   // The local host stands in for the platform: it knows the ports' types and the functions' library, and nothing of the service.
   host: ["type ports", "node:*", "@azure/functions-core"],
   // app: rebuilding the views before the service starts.
-  service: ["compose", "settings", "host", "app", "node:*"],
+  service: ["compose", "embedded", "settings", "host", "app", "node:*"],
   // The agent talks HTTP to the service, and shares nothing with it but the protocol.
   agent: ["wire", "node:*"],
   cli: ["service", "node:*"],
-  bench: ["adapters", "agent", "service", "cli", "type ports", "type wire", "node:*"],
+  bench: ["adapters", "agent", "service", "cli", "domain", "app", "process", "type ports", "wire", "node:*"],
 };
 
 /** Where a process begins, or what is started by its path: everything else must be imported by something. */
@@ -40,6 +43,8 @@ const ENTRIES: readonly string[] = [
   "src/cli/client.ts", // the client library
   "src/agent/main.ts",
   "src/agent/helpers/",
+  "src/azure.ts", // composed by the stand-ins in test/standins, and by the deployed app once its secrets have adapters
+  "src/adapters/serviceBusSource.ts", // the same: only a local host receives by itself
 ];
 
 /** What a line of code may touch only in these places (a folder ends with a slash). */
@@ -66,7 +71,16 @@ const AMBIENT: readonly { readonly what: string; readonly pattern: RegExp; reado
 ];
 
 /** Never part of what is deployed. */
-const NOT_DEPLOYED = ["host", "cli", "service", "agent", "bench"];
+const NOT_DEPLOYED = ["host", "cli", "service", "embedded", "agent", "bench"];
+
+/** An adapter is named after its technology, and knows no other. */
+const TECHNOLOGY: Readonly<Record<string, readonly string[]>> = {
+  cosmos: ["@azure/cosmos"],
+  serviceBus: ["@azure/service-bus"],
+  blob: ["@azure/storage-blob"],
+  scaleSet: ["@azure/arm-compute"],
+  keyVault: ["@azure/keyvault-certificates", "@azure/keyvault-secrets"],
+};
 
 // ---------------------------------------------------------------- reading
 
@@ -132,11 +146,23 @@ test("nobody imports whom it may not", () => {
     const allowed = MAY_IMPORT[area] ?? [];
     return imports.flatMap(({ to, typeOnly }) => {
       const target = /^(src|functions|bench|test)\//.test(to) ? areaOf(to) : to;
-      const names = [target, ...(target.startsWith("node:") ? ["node:*"] : [])];
+      const names = [target, ...(target.startsWith("node:") ? ["node:*"] : []), ...(target.startsWith("@azure/") ? ["@azure/*"] : [])];
       const fine = target === area || names.some((name) => allowed.includes(name) || (typeOnly && allowed.includes(`type ${name}`)));
       return fine ? [] : [`${file} imports ${typeOnly ? "types of " : ""}${to}`];
     });
   });
+  expect(wrong).toEqual([]);
+});
+
+test("an adapter knows its own technology alone", () => {
+  // What the SDKs share: pipelines, credentials, retries.
+  const shared = (to: string): boolean => /^@azure\/(core-|identity$|abort-controller$|logger$)/.test(to);
+  const wrong = sources
+    .filter(({ file }) => areaOf(file) === "adapters")
+    .flatMap(({ file, imports }) => {
+      const own = Object.entries(TECHNOLOGY).find(([name]) => path.basename(file).startsWith(name))?.[1] ?? [];
+      return imports.filter(({ to }) => to.startsWith("@azure/") && !shared(to) && !own.includes(to)).map(({ to }) => `${file} imports ${to}`);
+    });
   expect(wrong).toEqual([]);
 });
 

@@ -1,0 +1,74 @@
+// The embedded default: everything on this machine, in one folder. Only the local service composes it; the deployed app never
+// sees this file.
+import path from "node:path";
+import { aesSealer } from "./adapters/aesSealer";
+import { fileAccounts } from "./adapters/fileAccounts";
+import { type SignedFiles, folderFiles } from "./adapters/folderFiles";
+import { localSignals } from "./adapters/localSignals";
+import { processMachines } from "./adapters/processMachines";
+import { openSqlite } from "./adapters/sqlite";
+import { sqliteBus } from "./adapters/sqliteBus";
+import { sqliteEventStore } from "./adapters/sqliteEventStore";
+import { sqliteViews } from "./adapters/sqliteViews";
+import { consoleLog, systemClock, systemRandom } from "./adapters/system";
+import type { BasePorts } from "./compose";
+import type { EventStore, FeedSource, Files, QueueSource } from "./ports";
+import type { EmbeddedSettings } from "./settings";
+
+/** What the embedded default is made of: ports for the functions, sources for the local host's pumps. */
+export interface Embedded {
+  readonly ports: BasePorts;
+  readonly queueSource: QueueSource;
+  readonly feed: EventStore & FeedSource;
+  readonly files: Files & SignedFiles;
+  /** The service is about to stop: whoever waits for news is answered. */
+  stopWaiting(): void;
+  /** Ends the machines and closes what is open. */
+  close(options: { stopMachines: boolean }): Promise<void>;
+}
+
+/** `baseUrl` is asked when an address is made: the port is known only once the host listens. */
+export const embedded = (settings: EmbeddedSettings, baseUrl: () => string): Embedded => {
+  const at = (...names: string[]): string => path.join(settings.data, ...names);
+  const db = openSqlite(at("ledger.db"), { synchronous: settings.sync === "full" ? "FULL" : "NORMAL" });
+  const log = consoleLog(settings.logLevel);
+  const sealer = aesSealer(at("keys", "service.secret"));
+  const eventStore = sqliteEventStore(db);
+  const bus = sqliteBus(db, systemClock);
+  const files = folderFiles({ root: at("files"), baseUrl, sealer, clock: systemClock });
+  const machines = processMachines({
+    dataDir: settings.data,
+    endpointFile: at("service.json"),
+    log,
+    allowedHosts: settings.allowedHosts,
+    onMachineLost: ({ account, pool, tvm, boot }) =>
+      bus.send("reports", [{ body: { kind: "machineExited", tvm: `${account}.${pool}.${tvm}`.toLowerCase(), boot } }]),
+  });
+  const signals = localSignals(systemClock);
+  const ports: BasePorts = {
+    eventStore,
+    views: sqliteViews(db),
+    bus,
+    files,
+    machines,
+    accounts: fileAccounts(at("keys"), [settings.account]),
+    sealer,
+    policy: { allowElevated: settings.allowElevated, poolTvmsMax: settings.poolTvmsMax },
+    signals,
+    clock: systemClock,
+    random: systemRandom,
+    log,
+  };
+  return {
+    ports,
+    queueSource: bus,
+    feed: eventStore,
+    files,
+    stopWaiting: () => signals.close(),
+    async close({ stopMachines }) {
+      if (stopMachines) await machines.stopAll();
+      else machines.detach();
+      await db.close();
+    },
+  };
+};
