@@ -173,6 +173,18 @@ describe("scale sets", () => {
     expect(() => on.open({ cloudInit: "#cloud-config {{tvm}}" })).toThrow("{{order}} or {{joinCode}}");
   });
 
+  test("the template that is deployed gets all that it asks for", async () => {
+    const cloudInit = fs.readFileSync(path.join(__dirname, "../../infra/cloud-init.yaml"), "utf8");
+    const values = { nodeUrl: "https://nodejs.org/dist/v24.0.0/node.tar.gz", nodeSha256: "ab12", agentUrl: "https://store.blob.core.windows.net/agent/1.tar.gz", agentSha256: "cd34" };
+    await on.open({ cloudInit, values }).ensure([order("tvm-1")]);
+    await joined("tvm-1");
+    const put = JSON.parse(azure.asked.findLast(({ method }) => method === "PUT")!.body) as { properties: { osProfile: { customData: string } } };
+    const told = Buffer.from(put.properties.osProfile.customData, "base64").toString("utf8");
+    expect(told).toMatch(/^#cloud-config\n/);
+    expect(told).toContain(values.nodeUrl);
+    expect(told).not.toContain("{{");
+  });
+
   test("values that could mean something in YAML or shell start no machine", async () => {
     const [answer] = await on.open().ensure([order("tvm-1", 1, { joinCode: "joincode~tvm-1~1\"; rm" })]);
     expect(answer?.error).toBe("The value of {{joinCode}} cannot stand in a cloud-init template.");
