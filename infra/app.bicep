@@ -125,7 +125,12 @@ resource functionApp 'Microsoft.Web/sites@2024-04-01' = {
     }
     functionAppConfig: {
       runtime: { name: 'node', version: nodeVersion }
-      scaleAndConcurrency: { instanceMemoryMB: instanceMemoryMB, maximumInstanceCount: instancesMax }
+      scaleAndConcurrency: {
+        instanceMemoryMB: instanceMemoryMB
+        maximumInstanceCount: instancesMax
+        // Most requests are exchanges of agents that wait for news: a TVM holds one all the time.
+        triggers: { http: { perInstanceConcurrency: 200 } }
+      }
       deployment: {
         storage: {
           type: 'blobContainer'

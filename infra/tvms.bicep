@@ -11,7 +11,7 @@ resource scaleSetKeeper 'Microsoft.Authorization/roleDefinitions@2022-04-01' = {
   name: guid(resourceGroup().id, base, 'scaleSetKeeper')
   properties: {
     roleName: 'Batchledger scale set keeper (${base})'
-    description: 'Makes, scales, reimages, restarts and removes scale sets of pools.'
+    description: 'Makes, reimages and removes scale sets of pools and their machines.'
     type: 'CustomRole'
     assignableScopes: [resourceGroup().id]
     permissions: [
@@ -20,17 +20,19 @@ resource scaleSetKeeper 'Microsoft.Authorization/roleDefinitions@2022-04-01' = {
           'Microsoft.Compute/virtualMachineScaleSets/read'
           'Microsoft.Compute/virtualMachineScaleSets/write'
           'Microsoft.Compute/virtualMachineScaleSets/delete'
-          'Microsoft.Compute/virtualMachineScaleSets/delete/action'
-          'Microsoft.Compute/virtualMachineScaleSets/manualUpgrade/action'
-          'Microsoft.Compute/virtualMachineScaleSets/reimage/action'
-          'Microsoft.Compute/virtualMachineScaleSets/restart/action'
-          'Microsoft.Compute/virtualMachineScaleSets/instanceView/read'
-          'Microsoft.Compute/virtualMachineScaleSets/virtualMachines/read'
-          'Microsoft.Compute/virtualMachineScaleSets/virtualMachines/write'
-          'Microsoft.Compute/virtualMachineScaleSets/virtualMachines/delete'
-          'Microsoft.Compute/virtualMachineScaleSets/virtualMachines/reimage/action'
-          'Microsoft.Compute/virtualMachineScaleSets/virtualMachines/restart/action'
-          'Microsoft.Compute/virtualMachineScaleSets/virtualMachines/instanceView/read'
+          'Microsoft.Compute/virtualMachines/read'
+          'Microsoft.Compute/virtualMachines/write'
+          'Microsoft.Compute/virtualMachines/delete'
+          'Microsoft.Compute/virtualMachines/reimage/action'
+          'Microsoft.Compute/virtualMachines/instanceView/read'
+          // A machine's disk and network card come and go with it; who orders the machine must be allowed to.
+          'Microsoft.Compute/disks/read'
+          'Microsoft.Compute/disks/write'
+          'Microsoft.Compute/disks/delete'
+          'Microsoft.Network/networkInterfaces/read'
+          'Microsoft.Network/networkInterfaces/write'
+          'Microsoft.Network/networkInterfaces/delete'
+          'Microsoft.Network/networkInterfaces/join/action'
         ]
       }
     ]
