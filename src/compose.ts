@@ -4,6 +4,7 @@ import type { InvocationContext } from "@azure/functions";
 import * as df from "durable-functions";
 import { durableOrchestrations } from "./adapters/durableOrchestrations";
 import type { Commit, Ports } from "./ports";
+import { azureSettings } from "./settings";
 
 export type BasePorts = Omit<Ports, "orchestrations">;
 
@@ -19,9 +20,18 @@ export const usePorts = (ports: BasePorts | undefined, readFeed = fromFeed): voi
 /** What the commit feed's trigger hands over, as commits. */
 export const commitsFrom = (documents: readonly unknown[]): readonly Commit[] => fromFeed(documents);
 
+/** Composes the deployed app from its settings, unless whoever started this process has given it ports already. */
+export const composeAtStart = async (): Promise<void> => {
+  if (base) return;
+  // Loaded only there: the SDKs of Azure are no part of a service on one machine.
+  const { commitsOfFeed, deployed } = require("./azure") as typeof import("./azure");
+  const { ports } = await deployed(azureSettings());
+  usePorts(ports, commitsOfFeed);
+};
+
 /** The ports for one invocation: the process's own, with the orchestrations that the invocation's durable client reaches. */
 export const portsFor = (context: InvocationContext): Ports => {
-  if (!base) throw new Error("NotImplemented: this release runs on the embedded default only (npm start); no ports were composed for this process.");
+  if (!base) throw new Error("No ports were composed for this process.");
   const ports = base;
   return { ...ports, orchestrations: orchestrationsFor(ports, context) };
 };

@@ -41,3 +41,79 @@ export const embeddedSettings = (options: EmbeddedOptions): EmbeddedSettings => 
   }
   return Object.freeze({ ...parsed.data, mode: "embedded" as const, data: path.resolve(parsed.data.data) });
 };
+
+// ---------------------------------------------------------------- on Azure
+
+export interface AzureSettings {
+  readonly cosmosEndpoint: string;
+  readonly serviceBusNamespace: string;
+  /** Of the service's identity; absent: whichever credential the environment offers. */
+  readonly clientId?: string | undefined;
+  readonly url: string;
+  readonly filesUrl: string;
+  readonly vaultUrl: string;
+  readonly subscription: string;
+  readonly location: string;
+  readonly poolsGroup: string;
+  readonly subnets: { readonly isolated: string; readonly communicating: string };
+  readonly poolTvmsMax: number;
+  readonly allowElevated: boolean;
+  readonly tvmImage?: string | undefined;
+  /** For the template of a TVM's first start. */
+  readonly packages: { readonly nodeUrl: string; readonly nodeSha256: string; readonly agentUrl: string; readonly agentSha256: string };
+}
+
+const text = z.string().min(1);
+const address = z.url();
+const azureSchema = z.object({
+  Cosmos__accountEndpoint: address,
+  ServiceBus__fullyQualifiedNamespace: text,
+  Cosmos__clientId: text.optional(),
+  BATCHLEDGER_URL: address,
+  BATCHLEDGER_FILES_URL: address,
+  BATCHLEDGER_VAULT_URL: address,
+  BATCHLEDGER_SUBSCRIPTION: text,
+  BATCHLEDGER_LOCATION: text,
+  BATCHLEDGER_POOLS_GROUP: text,
+  BATCHLEDGER_POOL_SUBNET: text,
+  BATCHLEDGER_POOL_SUBNET_COMMUNICATING: text,
+  BATCHLEDGER_POOL_TVMS_MAX: z.coerce.number().int().min(1).max(1000).default(1000),
+  BATCHLEDGER_ALLOW_ELEVATED: text.default("False"),
+  BATCHLEDGER_TVM_IMAGE: text.optional(),
+  BATCHLEDGER_AGENT_URL: address,
+  BATCHLEDGER_AGENT_SHA256: text,
+  BATCHLEDGER_NODE_URL: address,
+  BATCHLEDGER_NODE_SHA256: text,
+});
+
+/** Settings of the deployed app; infra/README.md says what each is. Throws an Error that names the first that is missing or wrong. */
+export const azureSettings = (environment: Readonly<Record<string, string | undefined>> = process.env): AzureSettings => {
+  const parsed = azureSchema.safeParse(environment);
+  if (!parsed.success) {
+    const [issue] = parsed.error.issues;
+    throw new Error(`The app setting ${issue?.path.join(".") || "?"} is not usable: ${issue?.message}. infra/README.md lists all of them.`);
+  }
+  const found = parsed.data;
+  return Object.freeze({
+    cosmosEndpoint: found.Cosmos__accountEndpoint,
+    serviceBusNamespace: found.ServiceBus__fullyQualifiedNamespace,
+    clientId: found.Cosmos__clientId,
+    url: found.BATCHLEDGER_URL,
+    filesUrl: found.BATCHLEDGER_FILES_URL,
+    vaultUrl: found.BATCHLEDGER_VAULT_URL,
+    subscription: found.BATCHLEDGER_SUBSCRIPTION,
+    location: found.BATCHLEDGER_LOCATION,
+    poolsGroup: found.BATCHLEDGER_POOLS_GROUP,
+    subnets: { isolated: found.BATCHLEDGER_POOL_SUBNET, communicating: found.BATCHLEDGER_POOL_SUBNET_COMMUNICATING },
+    poolTvmsMax: found.BATCHLEDGER_POOL_TVMS_MAX,
+    // Templates write booleans as True and False.
+    allowElevated: found.BATCHLEDGER_ALLOW_ELEVATED.toLowerCase() === "true",
+    tvmImage: found.BATCHLEDGER_TVM_IMAGE,
+    packages: {
+      nodeUrl: found.BATCHLEDGER_NODE_URL,
+      nodeSha256: found.BATCHLEDGER_NODE_SHA256,
+      agentUrl: found.BATCHLEDGER_AGENT_URL,
+      agentSha256: found.BATCHLEDGER_AGENT_SHA256,
+    },
+  });
+};

@@ -23,7 +23,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   compose: ["adapters", "azure", "type ports", "settings", "durable-functions", "type @azure/functions"],
   // The two compositions: this machine's, which only the local service knows, and Azure's.
   embedded: ["adapters", "type compose", "type ports", "type settings", "node:path"],
-  azure: ["adapters", "domain", "type compose", "type ports", "type settings"],
+  azure: ["adapters", "domain", "type compose", "type ports", "type settings", "@azure/identity", "node:fs", "node:path"],
   functions: ["api", "app", "process", "compose", "type ports", "@azure/functions", "durable-functions"],
   // The local host stands in for the platform: it knows the ports' types and the functions' library, and nothing of the service.
   host: ["type ports", "node:*", "@azure/functions-core"],
@@ -43,8 +43,7 @@ const ENTRIES: readonly string[] = [
   "src/cli/client.ts", // the client library
   "src/agent/main.ts",
   "src/agent/helpers/",
-  "src/azure.ts", // composed by the stand-ins in test/standins, and by the deployed app once its secrets have adapters
-  "src/adapters/serviceBusSource.ts", // the same: only a local host receives by itself
+  "src/adapters/serviceBusSource.ts", // for the local host on Azure's parts (test/standins): on Azure the platform receives
 ];
 
 /** What a line of code may touch only in these places (a folder ends with a slash). */

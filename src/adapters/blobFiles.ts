@@ -109,6 +109,8 @@ export function blobFiles(options: BlobFilesOptions): Files {
     async signedUrl(file, access, expiresAt) {
       requirePath(file);
       const { container, name } = split(file);
+      // Whoever writes by the address can make no container.
+      if (access === "write") await explained("signed", () => containerFor(container));
       const what = {
         containerName: container, blobName: name, expiresOn: expiresAt,
         permissions: BlobSASPermissions.parse(access === "read" ? "r" : "cw"),

@@ -16,6 +16,8 @@ import { UPLOADS, UPLOAD_MS } from "./tvmFiles";
 import { wake } from "./wakes";
 
 const SWEEP_MAX = 500;
+/** A lost TVM that has not come back by itself after this gets a new machine. */
+const RESTART_AFTER_MS = 300_000;
 
 export const sweep = async (ports: Ports, at: string): Promise<void> => {
   await loseSilentTvms(ports, at);
@@ -43,6 +45,9 @@ const freeUnfitTvms = async (ports: Ports, at: string): Promise<void> => {
   const unfit = await ports.views.query(tvms, { index: "unfit", prefix: "", limit: SWEEP_MAX });
   for (const { key, row } of unfit) {
     if (row.silent) await takeFrom(ports, key, "tvmLost", "requeue", at);
+    // It may have come back by itself; now its machine is made anew, for nobody else may ever say that it is gone.
+    if (row.phase === "unknown" && row.stateAt <= addMs(at, -RESTART_AFTER_MS))
+      await execute(ports, "tvm", "service", { stream: tvmStream(key), command: { type: "RestartTvm", at, boot: row.boot, reason: "machineExited" } });
     else if (row.phase !== "leaving") await takeFrom(ports, key, "tvmRestarted", "requeue", at);
   }
 };

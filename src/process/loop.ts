@@ -12,10 +12,17 @@ export interface ProcessInput {
 
 export const NUDGE = "nudge";
 export const STEP = "step";
+const AGAIN_MS = 5_000;
 
 export function* loop(context: OrchestrationContext): Generator<Task, void, unknown> {
   const input = context.df.getInput() as ProcessInput;
-  const next = (yield context.df.callActivity(STEP, input)) as Next;
+  let next: Next;
+  try {
+    next = (yield context.df.callActivity(STEP, input)) as Next;
+  } catch {
+    // Whatever stood in the way (it has been logged where it happened), the process goes on: it looks again after a while.
+    next = { wakeAt: new Date(context.df.currentUtcDateTime.getTime() + AGAIN_MS).toISOString() };
+  }
   if (next.done) return;
   const nudge = context.df.waitForExternalEvent(NUDGE);
   if (next.wakeAt === undefined) yield nudge;

@@ -136,6 +136,7 @@ const orderFor = (ports: Ports, pool: Pool, tvm: Tvm): MachineOrder => ({
   joinCode: joinCodeFor(ports, tvmKey(pool.account, pool.name, tvm.name), tvm.boot),
   slots: tvm.slots,
   size: tvm.size,
+  ...(pool.spec.communication ? { communication: true } : {}),
 });
 
 /** TVMs that leave and hold nothing any more go: machine, stream, membership. */

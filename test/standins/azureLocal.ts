@@ -90,7 +90,7 @@ export const startAzureLocal = async ({ data, port, logLevel }: AzureLocalOption
   };
 };
 
-const main = async (): Promise<void> => {
+export const main = async (): Promise<void> => {
   const data = path.resolve(process.argv[2] ?? ".batchledger/azure-local");
   const service = await startAzureLocal({ data, port: Number(process.argv[3] ?? 7071), logLevel: "info" });
   console.log(JSON.stringify({ event: "ready", api: service.url, account: "local", keyFile: service.keyFile, data }));
@@ -99,9 +99,3 @@ const main = async (): Promise<void> => {
       void service.stop().then(() => process.exit(0));
     });
 };
-
-if (require.main === module)
-  main().catch((error: unknown) => {
-    console.error(error);
-    process.exit(1);
-  });

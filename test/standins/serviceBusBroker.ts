@@ -25,8 +25,8 @@ export interface ServiceBusBroker {
   readonly connectionString: string;
   /** Messages of a queue, or of a subscription as `topic/Subscriptions/name`. */
   counts(queue: string): { readonly active: number; readonly locked: number; readonly dead: number };
-  /** What went through since the start; `sends` counts batches, `messages` what they held. */
-  totals(): { readonly connections: number; readonly sends: number; readonly messages: number; readonly deliveries: number; readonly settled: number; readonly faults: number };
+  /** What went through since the start; `sends` counts batches, `messages` what they held, by queue or topic in `sent`. */
+  totals(): Totals;
   /** Breaks all connections, as a network does; what their receivers held stays locked until it expires. */
   dropConnections(): void;
   /** All locks of messages and sessions are over, as if their time had passed. */
@@ -34,6 +34,17 @@ export interface ServiceBusBroker {
   /** From now on; undefined: none. */
   setFaults(faults: Faults | undefined): void;
   close(): Promise<void>;
+}
+
+export interface Totals {
+  readonly connections: number;
+  readonly sends: number;
+  readonly messages: number;
+  readonly sent: Readonly<Record<string, number>>;
+  readonly deliveries: number;
+  readonly settled: number;
+  readonly renewals: number;
+  readonly faults: number;
 }
 
 const messageBytesMax = 262_144;
@@ -44,7 +55,8 @@ export async function startServiceBusBroker(options: BrokerOptions = {}): Promis
   const faults = createFaults(options.faults);
   const delivery = createDelivery();
   const entities = createEntities(options, () => faults.strikes("repeat"), delivery.soon);
-  const totals = { connections: 0, sends: 0, messages: 0, settled: 0 };
+  const totals = { connections: 0, sends: 0, messages: 0, settled: 0, renewals: 0 };
+  const sent: Record<string, number> = {};
 
   function onConsumer(link: Link): void {
     const { source, properties, snd_settle_mode } = link.remote.attach;
@@ -77,6 +89,7 @@ export async function startServiceBusBroker(options: BrokerOptions = {}): Promis
     if (isRequests(address)) {
       incoming.accept();
       const request = messages[0]!;
+      if (/renew-(session-)?lock$/.test(String((request["application_properties"] as Content)["operation"]))) totals.renewals++;
       const reply = address === "$cbs" ? { code: 202, description: "Accepted" } : manage(entities, address, request);
       connection.replyLinks?.get(request["reply_to"] as string)?.send(replyTo(request, reply));
       return;
@@ -87,6 +100,7 @@ export async function startServiceBusBroker(options: BrokerOptions = {}): Promis
       for (const one of messages) {
         entities.publish(address, one);
         totals.messages++;
+        sent[address] = (sent[address] ?? 0) + 1;
       }
     } catch (error) {
       if ((error as Partial<Fault>).condition === undefined) throw error;
@@ -161,7 +175,7 @@ export async function startServiceBusBroker(options: BrokerOptions = {}): Promis
     port,
     connectionString: `Endpoint=sb://127.0.0.1:${port};SharedAccessKeyName=local;SharedAccessKey=bG9jYWw=;UseDevelopmentEmulator=true;`,
     counts: (name) => countsOf(entities.find(name)),
-    totals: () => ({ ...totals, deliveries: delivery.count(), faults: faults.count() }),
+    totals: () => ({ ...totals, sent: { ...sent }, deliveries: delivery.count(), faults: faults.count() }),
     dropConnections,
     expireLocks: () => delivery.expire(entities.all(), true),
     setFaults: faults.set,
