@@ -269,8 +269,8 @@ class SenderFailed extends Error {
 /** A sentence of our own, to be passed on as it is. */
 class Refusal extends Error {}
 
-function explained<T>(done: string, call: () => Promise<T>): Promise<T> {
-  return call().catch((error: unknown) => Promise.reject(sayable(done, error)));
+function explained<T>(what: string, call: () => Promise<T>): Promise<T> {
+  return call().catch((error: unknown) => Promise.reject(sayable(what, error)));
 }
 
 /** Without a cause: the SDK's error carries the request and its credentials. */

@@ -45,12 +45,14 @@ export function keyVaultAccounts({ vault, credential, clock, client }: KeyVaultA
 }
 
 async function valueOf(secrets: SecretClient, name: string): Promise<string | undefined> {
-  try {
-    return (await secrets.getSecret(name)).value?.trim();
-  } catch (error) {
-    const { statusCode } = error as { statusCode?: unknown };
-    if (statusCode === 404) return undefined;
-    // Without a cause: the SDK's error carries the request and its token.
-    throw new Error(`The secret ${name} could not be read: Key Vault ${typeof statusCode === "number" ? `answered ${statusCode}` : "did not answer"}.`);
-  }
+  const found = await secrets.getSecret(name).catch((error: unknown) => (isAbsent(error) ? undefined : Promise.reject(refusal(name, error))));
+  return found?.value?.trim();
+}
+
+const isAbsent = (error: unknown): boolean => (error as { statusCode?: unknown }).statusCode === 404;
+
+/** Without a cause: the SDK's error carries the request and its token. */
+function refusal(name: string, error: unknown): Error {
+  const { statusCode } = error as { statusCode?: unknown };
+  return new Error(`The secret ${name} could not be read: Key Vault ${typeof statusCode === "number" ? `answered ${statusCode}` : "did not answer"}.`);
 }

@@ -145,14 +145,13 @@ const bytesOf = (value: unknown, replace?: (name: string, value: unknown) => unk
 
 /** Runs it; a failure names the queue or topic and says what was wrong last. */
 async function explained(entity: string, work: () => Promise<void>): Promise<void> {
-  try {
-    await work();
-  } catch (error) {
-    const last = lastOf(error);
-    if (!isServiceBusError(last)) throw last;
-    const what = last.code === "MessagingEntityNotFound" ? "there is no such queue or topic" : last.message;
-    throw new Error(`Sending to "${entity}" failed: ${what}`, { cause: last });
-  }
+  await work().catch((error: unknown) => Promise.reject(refusal(entity, lastOf(error))));
+}
+
+function refusal(entity: string, last: unknown): unknown {
+  if (!isServiceBusError(last)) return last;
+  const what = last.code === "MessagingEntityNotFound" ? "there is no such queue or topic" : last.message;
+  return new Error(`Sending to "${entity}" failed: ${what}`, { cause: last });
 }
 
 /** The SDK hands over the errors of all its tries when there were several. */
