@@ -7,4 +7,6 @@ module.exports = {
   // The Functions runtime provides this module; in tests the local host's stand-in takes its place.
   moduleNameMapper: { "^@azure/functions-core$": "<rootDir>/test/support/functionsCore.ts" },
   testTimeout: 60_000,
+  // The SDKs of Azure leave timers and sockets behind that no call of theirs ends.
+  forceExit: true,
 };

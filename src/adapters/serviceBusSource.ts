@@ -65,7 +65,7 @@ interface Surroundings {
 }
 
 /** The QueueSource port on Service Bus. A queue is received either by lane or not, as its first `receive` says. */
-export function serviceBusSource(address: ServiceBusAddress, { clock, log, renewMs = 15 * 60_000, settleMs = 10_000 }: SourceOptions): QueueSource & { close(): Promise<void> } {
+export function serviceBusSource(address: ServiceBusAddress, { clock, log, renewMs = 15 * 60_000, settleMs = 5_000 }: SourceOptions): QueueSource & { close(): Promise<void> } {
   const client = openServiceBus(address);
   const stopped = new AbortController();
   const inboxes = new Map<string, Inbox>();
@@ -278,7 +278,7 @@ function lanedInbox(queue: string, around: Surroundings): Inbox {
       } catch (error) {
         if (stopped.aborted) return;
         if (isNothing(error)) continue;
-        if (!isTransient(error) && !around.isHeard(queue)) {
+        if (isLasting(error) && !around.isHeard(queue)) {
           failure = error;
           return;
         }
@@ -359,7 +359,7 @@ async function passing<T>(queue: string, log: Log, work: () => Promise<T[]>): Pr
   try {
     return await work();
   } catch (error) {
-    if (!isTransient(error)) throw lastOf(error);
+    if (isLasting(error)) throw lastOf(error);
     log.debug("receiving was interrupted", { queue, error: describe(error) });
     return [];
   }
@@ -376,10 +376,13 @@ function isNothing(error: unknown): boolean {
   return isServiceBusError(last) && last.code === "ServiceTimeout";
 }
 
-function isTransient(error: unknown): boolean {
+/** Waiting does not help. Everything else may pass: a broken connection shows as errors of many kinds. */
+function isLasting(error: unknown): boolean {
   const last = lastOf(error);
-  return isServiceBusError(last) && (last.retryable || last.code === "SessionLockLost" || last.code === "GeneralError");
+  return isServiceBusError(last) && lasting.has(last.code);
 }
+
+const lasting: ReadonlySet<string> = new Set(["MessagingEntityNotFound", "MessagingEntityDisabled", "UnauthorizedAccess", "InvalidOperation"]);
 
 function describe(error: unknown): string {
   const last = lastOf(error);

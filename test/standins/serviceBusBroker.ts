@@ -29,8 +29,8 @@ export interface ServiceBusBroker {
   totals(): Totals;
   /** Breaks all connections, as a network does; what their receivers held stays locked until it expires. */
   dropConnections(): void;
-  /** All locks of messages and sessions are over, as if their time had passed. */
-  expireLocks(): void;
+  /** All locks of messages and sessions are over as if their time had passed, or those of receivers that are gone. */
+  expireLocks(of?: "all" | "gone"): void;
   /** From now on; undefined: none. */
   setFaults(faults: Faults | undefined): void;
   close(): Promise<void>;
@@ -68,7 +68,7 @@ export async function startServiceBusBroker(options: BrokerOptions = {}): Promis
     const queue = entities.find(address);
     if (queue === undefined) return refuse(link, notFound(address));
     (link.connection.receiving ??= new Set()).add(link);
-    link.standing = { queue, settled: snd_settle_mode === 1, session: undefined, draining: false, sentThisTurn: 0 };
+    link.standing = { queue, settled: snd_settle_mode === 1, session: undefined, draining: false, gone: false, sentThisTurn: 0 };
     const asksForSession = Object.hasOwn(source?.filter ?? {}, sessionFilter);
     if (queue.options.sessions !== asksForSession) return refuse(link, wrongKind(queue));
     if (asksForSession) return delivery.ask(queue, link, filterValue(source?.filter?.[sessionFilter]), Number(properties?.["com.microsoft:timeout"] ?? 60_000));
@@ -167,7 +167,7 @@ export async function startServiceBusBroker(options: BrokerOptions = {}): Promis
   });
   const sockets = trackSockets(server, () => totals.connections++);
   await new Promise<void>((resolve, reject) => server.once("listening", resolve).once("error", reject));
-  const ticking = setInterval(() => delivery.expire(entities.all(), false), tickMs);
+  const ticking = setInterval(() => delivery.expire(entities.all()), tickMs);
   const { port } = server.address() as AddressInfo;
   const dropConnections = (): void => sockets.forEach((socket) => void socket.destroy());
 
@@ -177,7 +177,7 @@ export async function startServiceBusBroker(options: BrokerOptions = {}): Promis
     counts: (name) => countsOf(entities.find(name)),
     totals: () => ({ ...totals, sent: { ...sent }, deliveries: delivery.count(), faults: faults.count() }),
     dropConnections,
-    expireLocks: () => delivery.expire(entities.all(), true),
+    expireLocks: (of = "all") => delivery.expire(entities.all(), of),
     setFaults: faults.set,
     async close() {
       clearInterval(ticking);

@@ -23,8 +23,8 @@ export interface Delivery {
   ask(queue: Queue, link: Link, wanted: string | undefined, timeoutMs: number): void;
   /** The link is closed in order, or went with its connection: then a session stays locked until it expires. */
   gone(link: Link, inOrder: boolean): void;
-  /** Ends what is over; `locksOver`: all locks. */
-  expire(queues: Iterable<Queue>, locksOver: boolean): void;
+  /** Ends what is over, and all locks of these holders. */
+  expire(queues: Iterable<Queue>, locksOf?: "all" | "gone"): void;
   count(): number;
 }
 
@@ -122,12 +122,14 @@ export function createDelivery(): Delivery {
       const { queue, session } = link.standing ?? {};
       if (queue === undefined) return;
       forget(queue, link);
+      link.standing!.gone = true;
       if (inOrder && session?.holder === link) queue.leaveSession(session, false);
     },
-    expire(queues, locksOver) {
+    expire(queues, locksOf) {
       const now = Date.now();
+      const isOver = (holder: object | undefined): boolean => locksOf === "all" || (locksOf === "gone" && (holder as Link | undefined)?.standing?.gone === true);
       for (const queue of queues) {
-        for (const { holder, session } of queue.expire(now, locksOver ? Infinity : now)) {
+        for (const { holder, session } of queue.expire(now, isOver)) {
           forget(queue, holder as Link);
           (holder as Link).close({ condition: "com.microsoft:session-lock-lost", description: `The session lock has expired on the session '${session}'.` });
         }

@@ -57,6 +57,8 @@ export interface Standing {
   readonly settled: boolean;
   session: Session | undefined;
   draining: boolean;
+  /** The link is closed or broken. */
+  gone: boolean;
   /** rhea counts credit down only when it writes. */
   sentThisTurn: number;
 }
@@ -184,10 +186,18 @@ export function answerAttachesLater(session: AmqpSession): void {
 
 /** Answers an attach that waited. */
 export function accept(link: Link, address: string, more: object = {}): void {
+  answerDrains(link);
   link.set_source({ address, ...more });
   const { target, snd_settle_mode, rcv_settle_mode } = link.remote.attach;
   Object.assign(link.local.attach, { target, snd_settle_mode, rcv_settle_mode });
   open(link);
+}
+
+/** rhea does not answer when the last credit was used while the wish to drain was on its way: the SDK waits, and then gives the link up. */
+function answerDrains(link: Link): void {
+  const inner = link as unknown as { _draining: boolean; _drained: boolean; _get_drain(): boolean };
+  const useUp = inner._get_drain.bind(inner);
+  inner._get_drain = () => useUp() || (inner._draining && inner._drained);
 }
 
 /** Answers an attach with an error: AMQP opens the link first. */

@@ -88,8 +88,8 @@ export interface Queue {
   grant(wanted: string | undefined, holder: object): Session | undefined;
   /** Closed in order (not `failed`): the session is free, and what was not settled was not a delivery. Expired: it was one. */
   leaveSession(session: Session, failed: boolean): void;
-  /** Ends what is over at `now`, and locks that hold until `locksUntil` at most; answers the holders of sessions that were lost. */
-  expire(now: number, locksUntil: number): { readonly holder: object; readonly session: string }[];
+  /** Ends what is over at `now`, and all locks of holders that `isOver`; answers the holders of sessions that were lost. */
+  expire(now: number, isOver: (holder: object | undefined) => boolean): { readonly holder: object; readonly session: string }[];
   /** Takes a scheduled message back; false when there is none. */
   cancel(sequence: number): boolean;
   remove(stored: Stored): void;
@@ -261,21 +261,21 @@ export function createQueue(name: string, given: QueueOptions, onReady: () => vo
     onReady();
   }
 
-  function expire(now: number, locksUntil: number): { readonly holder: object; readonly session: string }[] {
+  function expire(now: number, isOver: (holder: object | undefined) => boolean): { readonly holder: object; readonly session: string }[] {
     const lost: { holder: object; session: string }[] = [];
     for (const session of sessions.values()) {
-      if (session.holder === undefined || session.until > locksUntil) continue;
+      if (session.holder === undefined || (session.until > now && !isOver(session.holder))) continue;
       lost.push({ holder: session.holder, session: session.id });
       leaveSession(session, true);
     }
-    for (const one of [...locks.values()]) if (one.session === undefined && one.until <= locksUntil) unlock(one, true);
+    for (const one of Array.from(locks.values())) if (one.session === undefined && (one.until <= now || isOver(one.holder))) unlock(one, true);
     for (const stored of [...scheduled].sort((a, b) => a.scheduledFor! - b.scheduledFor!)) {
       if (stored.scheduledFor! > now) break;
       scheduled.delete(stored);
       stored.state = "active";
       makeReady(stored);
     }
-    deadLetters?.expire(now, locksUntil);
+    deadLetters?.expire(now, isOver);
     return lost;
   }
 
@@ -297,7 +297,7 @@ type Line = ReturnType<typeof createLine>;
 function createLine() {
   let waiting: (Stored | undefined)[] = [];
   let head = 0;
-  let returned: Stored[] = [];
+  const returned: Stored[] = [];
   return {
     size: () => waiting.length - head + returned.length,
     push: (stored: Stored) => void waiting.push(stored),
