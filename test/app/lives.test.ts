@@ -178,6 +178,22 @@ describe("a TVM that falls silent", () => {
     expect((await taskOf(world, "a")).phase).toBe("active");
   });
 
+  test("and does not come back by itself gets a new machine after five minutes, at its next boot", async () => {
+    const { agents, agent } = await oneRunning();
+    await world.pass(61_000);
+    await world.sweep();
+    await world.pass(299_000);
+    await world.sweep();
+    expect(accepted(await getTvm(world.ports, world.call(), "Pool-A", agent.key.split(".")[2] as string)).tvm).toMatchObject({ phase: "unknown", boot: 1 });
+    await world.pass(2_000);
+    await world.sweep();
+    await world.pump.untilQuiet();
+    await bootAll(world, agents);
+    expect(agents.get(agent.key)).toMatchObject({ boot: 2 });
+    await agents.get(agent.key)!.work();
+    expect(await taskOf(world, "a")).toMatchObject({ phase: "completed" });
+  });
+
   test("whose join was answered into the void may ask again, until it has used its credential", async () => {
     await makePool(world);
     const [order] = world.machines.orders.values();
