@@ -36,7 +36,7 @@ export interface AzureParts {
 export const azure = (options: AzureOptions, own: Pick<BasePorts, "sealer" | "accounts" | "machines">): AzureParts => {
   const log = consoleLog(options.logLevel);
   const cosmos = openCosmos(options.cosmos, { clock: systemClock, random: systemRandom });
-  const bus = serviceBus(options.serviceBus, { random: systemRandom, log });
+  const bus = serviceBus(options.serviceBus, { random: systemRandom, clock: systemClock, log });
   const signals = localSignals(systemClock);
   const ports: BasePorts = {
     eventStore: cosmosEventStore(cosmos, partitionOf),

@@ -2,54 +2,69 @@
 // tried again a few times with the same message ids, so that a queue with duplicate detection keeps one of them. It never
 // receives: on Azure the Functions runtime does, elsewhere serviceBusSource.ts.
 
-import { RetryMode, ServiceBusClient, isServiceBusError } from "@azure/service-bus";
-import type { ServiceBusClientOptions, ServiceBusMessage, ServiceBusMessageBatch, ServiceBusSender, TokenCredential } from "@azure/service-bus";
+import { isServiceBusError } from "@azure/service-bus";
+import type { ServiceBusMessage, ServiceBusMessageBatch, ServiceBusSender } from "@azure/service-bus";
 import { createHash } from "node:crypto";
-import type { Bus, Log, Message, Random, StoredEvent } from "../ports";
+import type { Bus, Clock, Log, Message, Random, StoredEvent } from "../ports";
+import { NoAnswer, type ServiceBusAddress, connect, describe, isTransient, lastOf, openServiceBus } from "./serviceBusClient";
 import { peekDeadLetters } from "./serviceBusMessages";
 
-/** A connection string, or a namespace as `name.servicebus.windows.net` and who asks. */
-export type ServiceBusAddress = { readonly connection: string } | { readonly namespace: string; readonly credential: TokenCredential };
+export type { ServiceBusAddress } from "./serviceBusClient";
+
+export interface BusOptions {
+  readonly random: Random;
+  readonly clock: Clock;
+  readonly log: Log;
+  /** A connection on which a send is not answered for this long is replaced, and the send is tried again. */
+  readonly answerMs?: number;
+}
 
 /** The topic that every domain event goes to. */
 export const eventsTopic = "events";
 
-// A send is tried six times within some ten seconds: about 100, 300, 700, 1500 and 3100 ms between them.
-const retries: NonNullable<ServiceBusClientOptions["retryOptions"]> = {
-  mode: RetryMode.Exponential, maxRetries: 5, retryDelayInMs: 100, maxRetryDelayInMs: 5_000, timeoutInMs: 10_000,
-};
 /** The service takes 4,500; smaller ones leave room for others on the link. */
 const batchMessagesMax = 1_000;
+// About 100, 200, 400, 800 and 1600 ms lie between the tries of a send.
+const triesMax = 6;
+const firstPauseMs = 100;
 /** Lanes that are sent to at once. */
 const lanesAtOnce = 16;
 /** The service's limit for the names of lanes and for message ids. */
 const nameCharactersMax = 128;
 
-/** A client on a connection of its own, which opens with its first use. */
-export function openServiceBus(address: ServiceBusAddress): ServiceBusClient {
-  const options = { retryOptions: retries };
-  return "connection" in address ? new ServiceBusClient(address.connection, options) : new ServiceBusClient(address.namespace, address.credential, options);
-}
-
 /** The Bus port on Service Bus. `close` ends its connection; messages on their way are finished first or fail. */
-export function serviceBus(address: ServiceBusAddress, { random, log }: { readonly random: Random; readonly log: Log }): Bus & { close(): Promise<void> } {
-  const client = openServiceBus(address);
-  const senders = new Map<string, ServiceBusSender>();
+export function serviceBus(address: ServiceBusAddress, { random, clock, log, answerMs = 5_000 }: BusOptions): Bus & { close(): Promise<void> } {
+  const connection = connect(() => openServiceBus(address, false), clock, (client) => {
+    const senders = new Map<string, ServiceBusSender>();
+    return (entity: string): ServiceBusSender => {
+      let sender = senders.get(entity);
+      if (sender === undefined) senders.set(entity, (sender = client.createSender(entity)));
+      return sender;
+    };
+  });
 
-  function senderFor(entity: string): ServiceBusSender {
-    let sender = senders.get(entity);
-    if (sender === undefined) senders.set(entity, (sender = client.createSender(entity)));
-    return sender;
-  }
+  /** Tried again while that may help: the messages keep their ids. */
+  const sending = (entity: string, work: (sender: ServiceBusSender) => Promise<void>): Promise<void> =>
+    explained(entity, async () => {
+      for (let tries = 1; ; tries++) {
+        try {
+          return await connection.use(answerMs, (senderFor) => work(senderFor(entity)));
+        } catch (error) {
+          if (!isTransient(error) || tries === triesMax) throw error;
+          log.debug("sending failed and is tried again", { entity, tries, error: describe(error) });
+          await clock.sleep(firstPauseMs * 2 ** (tries - 1) * (0.5 + random.fraction()));
+        }
+      }
+    });
 
   return {
-    /** Throws before anything is sent when a message is too large; when sending fails half way, some lanes may have their messages. */
+    /** Throws before anything is sent when a message is too large; when sending fails half way, some messages may have gone. */
     async send(queue, messages) {
-      const sender = senderFor(queue);
-      await explained(queue, async () => {
-        // A batch is of one lane: partitioned entities take no other, and a lane's batches go one after the other.
-        const lanes = [...Map.groupBy(messages, ({ lane }) => lane).values()];
-        const packed = await Promise.all(lanes.map((lane) => pack(sender, lane.map((message) => toServiceBus(message, random)), (size, limit) => tooLarge(queue, size, limit))));
+      if (messages.length === 0) return;
+      // A batch is of one lane: partitioned entities take no other, and a lane's batches go one after the other.
+      const lanes = [...Map.groupBy(messages.map((message) => toServiceBus(message, random)), ({ sessionId }) => sessionId).values()];
+      await sending(queue, async (sender) => {
+        const packed = await Promise.all(lanes.map((lane) => pack(sender, lane, (size, limit) => tooLarge(queue, size, limit))));
         for (let from = 0; from < packed.length; from += lanesAtOnce)
           await Promise.all(packed.slice(from, from + lanesAtOnce).map((batches) => sendInOrder(sender, batches)));
       });
@@ -57,13 +72,13 @@ export function serviceBus(address: ServiceBusAddress, { random, log }: { readon
 
     async publish(events) {
       if (events.length === 0) return;
-      const sender = senderFor(eventsTopic);
-      await explained(eventsTopic, async () => sendInOrder(sender, await packEvents(sender, toEventMessages(events), log)));
+      const messages = toEventMessages(events);
+      await sending(eventsTopic, async (sender) => sendInOrder(sender, await packEvents(sender, messages, log)));
     },
 
     deadLetters: (queue, limit) => peekDeadLetters(() => openServiceBus(address), queue, limit),
 
-    close: () => client.close(),
+    close: () => connection.close(),
   };
 }
 
@@ -149,12 +164,7 @@ async function explained(entity: string, work: () => Promise<void>): Promise<voi
 }
 
 function refusal(entity: string, last: unknown): unknown {
-  if (!isServiceBusError(last)) return last;
-  const what = last.code === "MessagingEntityNotFound" ? "there is no such queue or topic" : last.message;
+  if (!isServiceBusError(last) && !(last instanceof NoAnswer)) return last;
+  const what = "code" in last && last.code === "MessagingEntityNotFound" ? "there is no such queue or topic" : last.message;
   return new Error(`Sending to "${entity}" failed: ${what}`, { cause: last });
-}
-
-/** The SDK hands over the errors of all its tries when there were several. */
-export function lastOf(error: unknown): unknown {
-  return error instanceof AggregateError && error.errors.length > 0 ? error.errors.at(-1) : error;
 }

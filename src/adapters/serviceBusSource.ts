@@ -2,19 +2,21 @@
 // runtime receives). Processes that share the queues share their messages out: what one has is locked, its locks are renewed
 // while it handles, and when it is killed they expire and the messages come to another. It never decides what a message means.
 
-import { isServiceBusError } from "@azure/service-bus";
-import type { ServiceBusClient, ServiceBusReceivedMessage, ServiceBusReceiver, ServiceBusSessionReceiver } from "@azure/service-bus";
+import type { ServiceBusReceivedMessage, ServiceBusReceiver, ServiceBusSessionReceiver } from "@azure/service-bus";
 import type { Clock, Log, QueueSource, ReceivedMessage } from "../ports";
-import { type ServiceBusAddress, lastOf, openServiceBus } from "./serviceBus";
-import { deliveriesOf, failureProperty, peekDeadLetters, toMessage } from "./serviceBusMessages";
+import { type ServiceBusAddress, connect, describe, isLasting, isTimeout, lastOf, openServiceBus, withinTime } from "./serviceBusClient";
+import { deliveriesOf, peekDeadLetters, toMessage } from "./serviceBusMessages";
+import { type Ending, type Hold, endInTurn } from "./serviceBusSettling";
 
 export interface SourceOptions {
   readonly clock: Clock;
   readonly log: Log;
   /** Locks are renewed for this long at most: longer than any handler may take. */
   readonly renewMs?: number;
-  /** An answer to a settlement that takes longer is not waited for: the message is settled, or comes again. */
+  /** A settlement that is not answered for this long is not waited for: the message is settled, or comes again. */
   readonly settleMs?: number;
+  /** A connection that does not answer for this long is replaced. */
+  readonly stallMs?: number;
 }
 
 /** The queues' limit; a queue made with another still ends what is abandoned after ten deliveries. */
@@ -25,65 +27,51 @@ const gatherMs = 5;
 const laneGraceMs = 25;
 /** A lane that was found and that nobody asks for is let go after this. */
 const laneHoldMs = 1_000;
-/** Each look for a message that nobody is waiting for yet. */
+/** Each look for a message, or a lane, while nobody asks. */
 const lookMs = 10_000;
 const retryMs = 1_000;
-/** The service's limit for why a message is a dead letter is 4,096 characters. */
-const reasonCharactersMax = 4_000;
-
-type Receiver = ServiceBusReceiver | ServiceBusSessionReceiver;
-
-/** A message that this process has locked. */
-interface Hold {
-  readonly raw: ServiceBusReceivedMessage;
-  readonly receiver: Receiver;
-  /** Called once it is settled, or lost. */
-  readonly released: () => Promise<void>;
-}
-
-type Ending = { readonly kind: "complete" } | { readonly kind: "abandon"; readonly reason: string } | { readonly kind: "deadLetter"; readonly code: string; readonly reason: string };
 
 /** One queue, received plainly or by lane. */
 interface Inbox {
   readonly byLane: boolean;
   receive(max: number): Promise<Hold[]>;
-  /** Gives back what was found and not asked for. */
+  /** Gives back what was found and not asked for, and closes the connection. */
   close(): Promise<void>;
 }
 
-/** What inboxes share. */
-interface Surroundings {
-  readonly client: ServiceBusClient;
-  readonly clock: Clock;
-  readonly log: Log;
-  readonly renewMs: number;
+/** What an inbox knows of the source it belongs to. */
+interface Surroundings extends Required<SourceOptions> {
+  readonly address: ServiceBusAddress;
   readonly stopped: AbortSignal;
   /** Somebody wants to know when messages are there. */
-  isHeard(queue: string): boolean;
-  announce(queue: string): void;
-  settle(queue: string, hold: Hold, ending: Ending): Promise<void>;
+  isHeard(): boolean;
+  announce(): void;
+  settle(hold: Hold, ending: Ending): Promise<void>;
 }
 
 /** The QueueSource port on Service Bus. A queue is received either by lane or not, as its first `receive` says. */
-export function serviceBusSource(address: ServiceBusAddress, { clock, log, renewMs = 15 * 60_000, settleMs = 5_000 }: SourceOptions): QueueSource & { close(): Promise<void> } {
-  const client = openServiceBus(address);
+export function serviceBusSource(address: ServiceBusAddress, options: SourceOptions): QueueSource & { close(): Promise<void> } {
+  const { clock, log, renewMs = 15 * 60_000, settleMs = 5_000, stallMs = 10_000 } = options;
   const stopped = new AbortController();
   const inboxes = new Map<string, Inbox>();
   const listeners = new Map<string, Set<() => void>>();
   const holds = new WeakMap<ReceivedMessage, Hold>();
 
-  const around: Surroundings = {
-    client, clock, log, renewMs, stopped: stopped.signal,
-    isHeard: (queue) => (listeners.get(queue)?.size ?? 0) > 0,
-    announce(queue) {
-      for (const listener of listeners.get(queue) ?? []) queueMicrotask(listener);
-    },
-    settle,
-  };
+  function announce(queue: string): void {
+    for (const listener of listeners.get(queue) ?? []) queueMicrotask(listener);
+  }
 
   function inboxOf(queue: string, byLane: boolean): Inbox {
     let inbox = inboxes.get(queue);
-    if (inbox === undefined) inboxes.set(queue, (inbox = byLane ? lanedInbox(queue, around) : plainInbox(queue, around)));
+    if (inbox === undefined) {
+      const around: Surroundings = {
+        address, clock, log, renewMs, settleMs, stallMs, stopped: stopped.signal,
+        isHeard: () => (listeners.get(queue)?.size ?? 0) > 0,
+        announce: () => announce(queue),
+        settle: (hold, ending) => settle(queue, hold, ending),
+      };
+      inboxes.set(queue, (inbox = byLane ? lanedInbox(queue, around) : plainInbox(queue, around)));
+    }
     if (inbox.byLane !== byLane) throw new Error(`Queue ${queue} is already received ${inbox.byLane ? "" : "not "}by lane.`);
     return inbox;
   }
@@ -91,7 +79,7 @@ export function serviceBusSource(address: ServiceBusAddress, { clock, log, renew
   /** What is not locked any more is left alone: it comes again, or came to another. */
   async function settle(queue: string, hold: Hold, ending: Ending): Promise<void> {
     try {
-      await inTurn(hold.receiver, ending, () => withinTime(clock, settleMs, perform(hold, ending)));
+      await endInTurn(hold, ending, (work) => withinTime(clock, settleMs, work));
     } catch (error) {
       log.warn("a message could not be settled and may come again", { queue, messageId: hold.raw.messageId, error: describe(error) });
     } finally {
@@ -123,14 +111,12 @@ export function serviceBusSource(address: ServiceBusAddress, { clock, log, renew
     async abandon(queue, messages, reason) {
       const isSpent = ({ raw }: Hold): boolean => deliveriesOf(raw) >= deliveriesMax;
       await settleAll(queue, messages, (hold) => (isSpent(hold) ? { kind: "deadLetter", code: "DeliveredTooOften", reason } : { kind: "abandon", reason }));
-      around.announce(queue);
+      announce(queue);
     },
 
     deadLetter: (queue, messages, reason) => settleAll(queue, messages, () => ({ kind: "deadLetter", code: "Refused", reason })),
 
-    async deadLetters(queue, limit) {
-      return peekDeadLetters(() => openServiceBus(address), queue, limit);
-    },
+    deadLetters: (queue, limit) => peekDeadLetters(() => openServiceBus(address), queue, limit),
 
     onArrival(queue, listener) {
       let ofQueue = listeners.get(queue);
@@ -143,7 +129,6 @@ export function serviceBusSource(address: ServiceBusAddress, { clock, log, renew
     async close() {
       stopped.abort();
       await Promise.all([...inboxes.values()].map((inbox) => inbox.close()));
-      await client.close();
     },
   };
 }
@@ -151,41 +136,44 @@ export function serviceBusSource(address: ServiceBusAddress, { clock, log, renew
 // ---------------------------------------------------------------- plainly
 
 function plainInbox(queue: string, around: Surroundings): Inbox {
-  const { client, clock, log, stopped } = around;
+  const { clock, log, stopped, stallMs } = around;
   const options = { maxAutoLockRenewalDurationInMs: around.renewMs };
   // Two links: one takes what is there when asked, the other waits for a message while nobody asks.
-  const asked = client.createReceiver(queue, options);
-  const lookout = client.createReceiver(queue, options);
+  const connection = connect(() => openServiceBus(around.address), clock, (client) => ({ asked: client.createReceiver(queue, options), lookout: client.createReceiver(queue, options) }));
   let found: Hold[] = [];
   let looking: Promise<void> | undefined;
   let turn: Promise<unknown> = Promise.resolve();
 
-  const take = async (receiver: ServiceBusReceiver, max: number, waitMs: number): Promise<Hold[]> =>
-    (await receiver.receiveMessages(max, { maxWaitTimeInMs: waitMs })).map((raw) => ({ raw, receiver, released: async () => {} }));
+  const take = (link: "asked" | "lookout", max: number, waitMs: number): Promise<Hold[]> =>
+    connection.use(waitMs + stallMs, async (links) => {
+      const receiver: ServiceBusReceiver = links[link];
+      return (await receiver.receiveMessages(max, { maxWaitTimeInMs: waitMs })).map((raw) => ({ raw, receiver, released: async () => {} }));
+    });
 
   async function receiveNow(max: number): Promise<Hold[]> {
-    const before = found.splice(0, max);
-    const fresh = before.length < max ? await passing(queue, log, () => take(asked, max - before.length, gatherMs)) : [];
-    const all = [...before, ...fresh].sort((a, b) => a.raw.sequenceNumber!.compare(b.raw.sequenceNumber!));
+    const fresh = found.length < max ? await passing(queue, log, () => take("asked", max - found.length, gatherMs)) : [];
+    const all = [...found.splice(0, max), ...fresh].sort((a, b) => a.raw.sequenceNumber!.compare(b.raw.sequenceNumber!));
+    // One that was found in the meantime may be too many; it is for the next.
+    found.unshift(...all.splice(max));
     // A full batch means that there may be more: whoever took it asks again by itself.
     if (all.length < max) look();
     return all;
   }
 
   function look(): void {
-    if (!around.isHeard(queue) || stopped.aborted) return;
+    if (!around.isHeard() || stopped.aborted) return;
     looking ??= lookUntilFound().finally(() => (looking = undefined));
   }
 
   async function lookUntilFound(): Promise<void> {
-    while (found.length === 0 && around.isHeard(queue) && !stopped.aborted) {
+    while (found.length === 0 && around.isHeard() && !stopped.aborted) {
       try {
-        found.push(...(await take(lookout, 1, lookMs)));
+        found.push(...(await take("lookout", 1, lookMs)));
       } catch (error) {
-        if (!stopped.aborted) await tellAndPause(queue, error, clock, log);
+        if (!stopped.aborted) await tellAndPause(queue, error, around);
       }
     }
-    if (found.length > 0) around.announce(queue);
+    if (found.length > 0) around.announce();
   }
 
   return {
@@ -199,7 +187,8 @@ function plainInbox(queue: string, around: Surroundings): Inbox {
     async close() {
       const left = found;
       found = [];
-      await Promise.all(left.map((hold) => around.settle(queue, hold, { kind: "abandon", reason: "The process stopped before it was handled." })));
+      await Promise.all(left.map((hold) => around.settle(hold, { kind: "abandon", reason: "The process stopped before it was handled." })));
+      await connection.close();
     },
   };
 }
@@ -213,7 +202,8 @@ interface Found {
 }
 
 function lanedInbox(queue: string, around: Surroundings): Inbox {
-  const { client, clock, log, stopped } = around;
+  const { clock, log, stopped, stallMs } = around;
+  const connection = connect(() => openServiceBus(around.address), clock, (client) => client);
   const found: Found[] = [];
   let looking: Promise<void> | undefined;
   let failure: unknown;
@@ -222,7 +212,7 @@ function lanedInbox(queue: string, around: Surroundings): Inbox {
     for (;;) {
       const lane = take() ?? (await nextLane());
       if (lane === undefined) return [];
-      const raws = await passing(queue, log, () => lane.receiveMessages(max, { maxWaitTimeInMs: gatherMs }));
+      const raws = await passing(queue, log, () => withinTime(clock, gatherMs + stallMs, lane.receiveMessages(max, { maxWaitTimeInMs: gatherMs })));
       if (raws.length > 0) return holdsOf(lane, raws);
       // Somebody else was faster, or the lock is lost.
       await letGo(lane);
@@ -254,13 +244,14 @@ function lanedInbox(queue: string, around: Surroundings): Inbox {
     const released = async (): Promise<void> => {
       if (--left > 0) return;
       await letGo(lane);
-      around.announce(queue);
+      around.announce();
     };
     return raws.map((raw) => ({ raw, receiver: lane, released }));
   }
 
   async function letGo(lane: ServiceBusSessionReceiver): Promise<void> {
-    await lane.close().catch((error: unknown) => log.debug("a lane could not be closed", { queue, lane: lane.sessionId, error: describe(error) }));
+    await withinTime(clock, around.settleMs, lane.close())
+      .catch((error: unknown) => log.debug("a lane could not be closed", { queue, lane: lane.sessionId, error: describe(error) }));
   }
 
   function look(): void {
@@ -271,20 +262,21 @@ function lanedInbox(queue: string, around: Surroundings): Inbox {
   async function lookUntilFound(): Promise<void> {
     do {
       try {
-        const lane = await client.acceptNextSession(queue, { maxAutoLockRenewalDurationInMs: around.renewMs });
+        // The service ends the search after the client's own time for an answer, some ten seconds.
+        const lane = await connection.use(lookMs + stallMs, (client) => client.acceptNextSession(queue, { maxAutoLockRenewalDurationInMs: around.renewMs }));
         if (stopped.aborted) return await letGo(lane);
         keep(lane);
-        return around.announce(queue);
+        return around.announce();
       } catch (error) {
         if (stopped.aborted) return;
-        if (isNothing(error)) continue;
-        if (isLasting(error) && !around.isHeard(queue)) {
-          failure = error;
+        if (isTimeout(error)) continue;
+        if (isLasting(error) && !around.isHeard()) {
+          failure = lastOf(error);
           return;
         }
-        await tellAndPause(queue, error, clock, log);
+        await tellAndPause(queue, error, around);
       }
-    } while (around.isHeard(queue) && !stopped.aborted);
+    } while (around.isHeard() && !stopped.aborted);
   }
 
   /** For who asks next. Nobody does while all are busy here: another process may have it then. */
@@ -303,58 +295,14 @@ function lanedInbox(queue: string, around: Surroundings): Inbox {
     receive,
     async close() {
       for (let lane = take(); lane !== undefined; lane = take()) await letGo(lane);
+      await connection.close();
     },
   };
 }
 
-// ---------------------------------------------------------------- settling
+// ---------------------------------------------------------------- what goes wrong
 
-function perform({ raw, receiver }: Hold, ending: Ending): Promise<void> {
-  if (ending.kind === "complete") return receiver.completeMessage(raw);
-  const reason = ending.reason.slice(0, reasonCharactersMax);
-  return ending.kind === "abandon"
-    ? receiver.abandonMessage(raw, { [failureProperty]: reason })
-    : receiver.deadLetterMessage(raw, { deadLetterReason: ending.code, deadLetterErrorDescription: reason });
-}
-
-/** Settlements of one link that are under way: all of them end alike. */
-interface Turn {
-  readonly key: string;
-  readonly work: Set<Promise<void>>;
-}
-
-const turns = new WeakMap<Receiver, Turn>();
-
-/**
- * The SDK's protocol library (rhea 3.0) writes two settlements of one turn as one, with the outcome of the first: a message
- * given back beside a completed one would be lost. So those that end differently wait for the answers of those before them.
- */
-async function inTurn(receiver: Receiver, ending: Ending, work: () => Promise<void>): Promise<void> {
-  const key = JSON.stringify(ending);
-  let turn = turns.get(receiver);
-  while (turn !== undefined && turn.key !== key && turn.work.size > 0) {
-    await Promise.allSettled(turn.work);
-    turn = turns.get(receiver);
-  }
-  if (turn === undefined || turn.key !== key) turns.set(receiver, (turn = { key, work: new Set() }));
-  const { work: underWay } = turn;
-  const mine = work();
-  underWay.add(mine);
-  await mine.finally(() => underWay.delete(mine));
-}
-
-/** Throws when it takes longer; the work itself goes on. */
-async function withinTime(clock: Clock, milliseconds: number, work: Promise<void>): Promise<void> {
-  const ended = new AbortController();
-  const late = clock.sleep(milliseconds, ended.signal).then(() => {
-    if (!ended.signal.aborted) throw new Error("The service did not answer in time.");
-  });
-  await Promise.race([work, late]).finally(() => ended.abort());
-}
-
-// ---------------------------------------------------------------- errors
-
-/** Nothing is received while the connection is being made anew; what was on its way comes again. Other errors are the caller's. */
+/** Nothing is received while the connection is being made anew; what was on its way comes again. Lasting errors are the caller's. */
 async function passing<T>(queue: string, log: Log, work: () => Promise<T[]>): Promise<T[]> {
   try {
     return await work();
@@ -365,27 +313,7 @@ async function passing<T>(queue: string, log: Log, work: () => Promise<T[]>): Pr
   }
 }
 
-async function tellAndPause(queue: string, error: unknown, clock: Clock, log: Log): Promise<void> {
+async function tellAndPause(queue: string, error: unknown, { clock, log, stallMs }: Surroundings): Promise<void> {
   log.warn("looking for messages failed and is tried again", { queue, error: describe(error) });
-  await clock.sleep(retryMs);
-}
-
-/** No lane has messages: the search ran out of time. */
-function isNothing(error: unknown): boolean {
-  const last = lastOf(error);
-  return isServiceBusError(last) && last.code === "ServiceTimeout";
-}
-
-/** Waiting does not help. Everything else may pass: a broken connection shows as errors of many kinds. */
-function isLasting(error: unknown): boolean {
-  const last = lastOf(error);
-  return isServiceBusError(last) && lasting.has(last.code);
-}
-
-const lasting: ReadonlySet<string> = new Set(["MessagingEntityNotFound", "MessagingEntityDisabled", "UnauthorizedAccess", "InvalidOperation"]);
-
-function describe(error: unknown): string {
-  const last = lastOf(error);
-  if (isServiceBusError(last)) return `${last.code}: ${last.message}`;
-  return last instanceof Error ? last.message : String(last);
+  await clock.sleep(Math.min(retryMs, stallMs));
 }

@@ -142,6 +142,8 @@ export async function startServiceBusBroker(options: BrokerOptions = {}): Promis
   };
 
   const container = createContainer();
+  // rhea hears of an end from the other side and of errors, not of a socket that is closed here.
+  container.on("connection_open", ({ connection }: { connection: AmqpConnection }) => connection.socket.once("close", () => connection._disconnected()));
   container.on("session_open", ({ session }: { session: AmqpSession }) => answerAttachesLater(session));
   container.on("sender_open", ({ sender }: { sender: Link }) => onConsumer(sender));
   container.on("receiver_open", ({ receiver }: { receiver: Link }) => onProducer(receiver));

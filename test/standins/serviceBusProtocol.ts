@@ -10,6 +10,7 @@ import { fault } from "./serviceBusQueue";
 export interface AmqpConnection {
   readonly socket: Socket;
   _register(): void;
+  _disconnected(): void;
   /** Where answers to requests go, by the name that requests give. */
   replyLinks?: Map<string, Link>;
   /** Links that receive or wait to. */
