@@ -43,37 +43,39 @@ export function serviceBus(address: ServiceBusAddress, { random, clock, log, ans
     };
   });
 
-  /** Tried again while that may help: the messages keep their ids. */
-  const sending = (entity: string, work: (sender: ServiceBusSender) => Promise<void>): Promise<void> =>
-    explained(entity, async () => {
-      for (let tries = 1; ; tries++) {
-        try {
-          return await connection.use(answerMs, (senderFor) => work(senderFor(entity)));
-        } catch (error) {
-          if (!isTransient(error) || tries === triesMax) throw error;
-          log.debug("sending failed and is tried again", { entity, tries, error: describe(error) });
-          await clock.sleep(firstPauseMs * 2 ** (tries - 1) * (0.5 + random.fraction()));
-        }
+  /** One answer of the service, asked for again while that may help. The time is for each: a call of many batches may take longer. */
+  async function ask<Answer>(entity: string, work: (sender: ServiceBusSender) => Promise<Answer>): Promise<Answer> {
+    for (let tries = 1; ; tries++) {
+      try {
+        return await connection.use(answerMs, (senderFor) => work(senderFor(entity)));
+      } catch (error) {
+        if (!isTransient(error) || tries === triesMax) throw refusal(entity, lastOf(error));
+        log.debug("sending failed and is tried again", { entity, tries, error: describe(error) });
+        await clock.sleep(firstPauseMs * 2 ** (tries - 1) * (0.5 + random.fraction()));
       }
-    });
+    }
+  }
+
+  const newBatch = (entity: string) => (): Promise<ServiceBusMessageBatch> => ask(entity, (sender) => sender.createMessageBatch());
+
+  /** Sent again, a batch has the same message ids. */
+  async function sendInOrder(entity: string, batches: readonly ServiceBusMessageBatch[]): Promise<void> {
+    for (const batch of batches) await ask(entity, (sender) => sender.sendMessages(batch));
+  }
 
   return {
     /** Throws before anything is sent when a message is too large; when sending fails half way, some messages may have gone. */
     async send(queue, messages) {
-      if (messages.length === 0) return;
       // A batch is of one lane: partitioned entities take no other, and a lane's batches go one after the other.
       const lanes = [...Map.groupBy(messages.map((message) => toServiceBus(message, random)), ({ sessionId }) => sessionId).values()];
-      await sending(queue, async (sender) => {
-        const packed = await Promise.all(lanes.map((lane) => pack(sender, lane, (size, limit) => tooLarge(queue, size, limit))));
-        for (let from = 0; from < packed.length; from += lanesAtOnce)
-          await Promise.all(packed.slice(from, from + lanesAtOnce).map((batches) => sendInOrder(sender, batches)));
-      });
+      const packed: ServiceBusMessageBatch[][] = [];
+      for (const lane of lanes) packed.push(await pack(newBatch(queue), lane, (size, limit) => tooLarge(queue, size, limit)));
+      for (let from = 0; from < packed.length; from += lanesAtOnce)
+        await Promise.all(packed.slice(from, from + lanesAtOnce).map((batches) => sendInOrder(queue, batches)));
     },
 
     async publish(events) {
-      if (events.length === 0) return;
-      const messages = toEventMessages(events);
-      await sending(eventsTopic, async (sender) => sendInOrder(sender, await packEvents(sender, messages, log)));
+      await sendInOrder(eventsTopic, await pack(newBatch(eventsTopic), toEventMessages(events), shortened(log)));
     },
 
     deadLetters: (queue, limit) => peekDeadLetters(() => openServiceBus(address), queue, limit),
@@ -84,20 +86,18 @@ export function serviceBus(address: ServiceBusAddress, { random, clock, log, ans
 
 // ---------------------------------------------------------------- batches
 
-async function sendInOrder(sender: ServiceBusSender, batches: readonly ServiceBusMessageBatch[]): Promise<void> {
-  for (const batch of batches) await sender.sendMessages(batch);
-}
+type OnTooLarge = (size: number, limit: number, message: ServiceBusMessage) => ServiceBusMessage;
 
 /** As few batches as the link's limit allows, in order. What does not fit alone is replaced by what `onTooLarge` answers, if it does. */
-async function pack(sender: ServiceBusSender, messages: readonly ServiceBusMessage[], onTooLarge: (size: number, limit: number, message: ServiceBusMessage) => ServiceBusMessage): Promise<ServiceBusMessageBatch[]> {
+async function pack(newBatch: () => Promise<ServiceBusMessageBatch>, messages: readonly ServiceBusMessage[], onTooLarge: OnTooLarge): Promise<ServiceBusMessageBatch[]> {
   const batches: ServiceBusMessageBatch[] = [];
   let open: ServiceBusMessageBatch | undefined;
   for (const message of messages) {
     if (open !== undefined && open.count < batchMessagesMax && open.tryAddMessage(message)) continue;
-    batches.push((open = await sender.createMessageBatch()));
+    batches.push((open = await newBatch()));
     if (open.tryAddMessage(message)) continue;
     const instead = onTooLarge((message.body as Buffer).length, open.maxSizeInBytes, message);
-    if (!open.tryAddMessage(instead)) throw tooLarge(sender.entityPath, (instead.body as Buffer).length, open.maxSizeInBytes);
+    if (!open.tryAddMessage(instead)) throw new Error(`A message does not fit into ${open.maxSizeInBytes} bytes, however short.`);
   }
   return batches;
 }
@@ -146,23 +146,17 @@ function toEventMessages(events: readonly Published[]): ServiceBusMessage[] {
 }
 
 /** An event that is too large goes without its fields: readers see that it happened, and where to ask. */
-function packEvents(sender: ServiceBusSender, messages: readonly ServiceBusMessage[], log: Log): Promise<ServiceBusMessageBatch[]> {
-  return pack(sender, messages, (size, limit, message) => {
-    const { at } = JSON.parse(String(message.body)) as StoredEvent;
-    log.warn("an event is too large for its topic and is published without its fields", { ...message.applicationProperties, size, limit });
-    return { ...message, body: bytesOf({ type: message.subject, at, shortened: true }) };
-  });
-}
+const shortened = (log: Log): OnTooLarge => (size, limit, message) => {
+  const { at } = JSON.parse(String(message.body)) as StoredEvent;
+  log.warn("an event is too large for its topic and is published without its fields", { ...message.applicationProperties, size, limit });
+  return { ...message, body: bytesOf({ type: message.subject, at, shortened: true }) };
+};
 
 const bytesOf = (value: unknown, replace?: (name: string, value: unknown) => unknown): Buffer => Buffer.from(JSON.stringify(value, replace));
 
 // ---------------------------------------------------------------- errors
 
-/** Runs it; a failure names the queue or topic and says what was wrong last. */
-async function explained(entity: string, work: () => Promise<void>): Promise<void> {
-  await work().catch((error: unknown) => Promise.reject(refusal(entity, lastOf(error))));
-}
-
+/** Names the queue or topic. */
 function refusal(entity: string, last: unknown): unknown {
   if (!isServiceBusError(last) && !(last instanceof NoAnswer)) return last;
   const what = "code" in last && last.code === "MessagingEntityNotFound" ? "there is no such queue or topic" : last.message;

@@ -175,6 +175,56 @@ describe("service bus, what is its own", () => {
     expect(broker.totals().deliveries).toBe(2);
   });
 
+  test("connections that break in the middle lose nothing and send nothing twice", async () => {
+    const broker = await begin();
+    const { sender, source } = connect(broker, 500);
+    const handled = new Set<string>();
+    const ids = new Set<string>();
+    for (const queue of ["plain", "laned"])
+      handleAll(source, queue, queue === "laned", (batch) => {
+        for (const { body, messageId } of batch) {
+          ids.add(messageId);
+          handled.add(`${queue} ${body}`);
+        }
+      });
+    for (const round of numbers(4)) {
+      const sends = numbers(20).map((index) => round * 20 + index)
+        .flatMap((body) => [sender.send("plain", [{ body }]), sender.send("laned", [{ lane: `l${body % 3}`, body }])]);
+      // At some moment of the work, another one each time.
+      await eventually(() => broker.totals().deliveries > round * 42 + 3);
+      broker.dropConnections();
+      await Promise.all(sends);
+      await eventually(() => {
+        broker.expireLocks("gone");
+        return handled.size === (round + 1) * 40;
+      }, () => `round ${round} of messages, ${handled.size} so far`);
+    }
+    expect(ids.size).toBe(160);
+    expect(broker.totals().messages).toBeGreaterThanOrEqual(160);
+    for (const queue of ["plain", "laned"]) expect(broker.counts(queue).dead).toBe(0);
+  });
+
+  test("with busy answers, lost answers and messages delivered twice, all of it is handled", async () => {
+    const broker = await begin({ faults: { seed: 7, busy: 0.1, drop: 0.03, repeat: 0.1 } });
+    const { sender, source } = connect(broker, 500);
+    const handled: Json[] = [];
+    handleAll(source, "plain", false, (batch) => void handled.push(...batch.map(({ body }) => body)));
+    for (let from = 0; from < 150; from += 15) await Promise.all(numbers(15).map((body) => sender.send("plain", [{ body: from + body }])));
+    await eventually(() => {
+      broker.expireLocks("gone");
+      return new Set(handled).size === 150;
+    }, () => `150 messages, ${new Set(handled).size} so far`);
+    broker.setFaults(undefined);
+    await eventually(() => {
+      broker.expireLocks("gone");
+      const { active, locked } = broker.counts("plain");
+      return active + locked === 0;
+    }, () => `an empty queue, not ${JSON.stringify(broker.counts("plain"))}`);
+    expect(broker.totals().faults).toBeGreaterThan(20);
+    expect(handled.length).toBeGreaterThan(150);
+    expect(broker.counts("plain").dead).toBe(0);
+  });
+
   test("two processes split the work; what a killed one held comes to the other", async () => {
     const broker = await begin();
     const { sender } = connect(broker);
