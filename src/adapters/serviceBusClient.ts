@@ -95,8 +95,12 @@ export function describe(error: unknown): string {
 /** Worth another try. */
 export function isTransient(error: unknown): boolean {
   const last = lastOf(error);
-  return last instanceof NoAnswer || (isServiceBusError(last) && (last.retryable || last.code === "ServiceCommunicationProblem"));
+  if (last instanceof NoAnswer) return true;
+  return isServiceBusError(last) && (last.retryable || last.code === "ServiceCommunicationProblem" || brokenSocket.test(last.message));
 }
+
+/** The SDK hands some of the socket's own errors on as general ones that are not worth another try. */
+const brokenSocket = /\b(?:EPIPE|ECONNRESET|ECONNREFUSED|ECONNABORTED|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH)\b|^Unknown error encountered/;
 
 const lastingCodes: ReadonlySet<string> = new Set(["MessagingEntityNotFound", "MessagingEntityDisabled", "UnauthorizedAccess"]);
 

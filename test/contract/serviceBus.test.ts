@@ -1,12 +1,13 @@
 // The contract of the bus on Service Bus, and what is its own: processes that share queues, locks that are lost, connections
 // that break, batches and their limits, and the topic of events. The real SDK against a broker in this process.
 
-import { ServiceBusClient } from "@azure/service-bus";
+import { ServiceBusClient, ServiceBusError } from "@azure/service-bus";
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import path from "node:path";
 import { createInterface } from "node:readline";
 import { serviceBus } from "../../src/adapters/serviceBus";
+import { isTransient } from "../../src/adapters/serviceBusClient";
 import { serviceBusSource } from "../../src/adapters/serviceBusSource";
 import { systemClock, systemRandom } from "../../src/adapters/system";
 import type { Bus, Json, Log, QueueSource, ReceivedMessage } from "../../src/ports";
@@ -173,6 +174,15 @@ describe("service bus, what is its own", () => {
     await Promise.all([source.complete("plain", held.plain), source.complete("laned", held.laned)]);
     for (const queue of ["plain", "laned"]) expect(broker.counts(queue)).toEqual({ active: 0, locked: 0, dead: 0 });
     expect(broker.totals().deliveries).toBe(2);
+  });
+
+  test("a socket that broke is worth another try, a queue that is not there is none", () => {
+    // As the SDK hands them over: it says of none of these that another try may help.
+    const error = (message: string, code: ConstructorParameters<typeof ServiceBusError>[1]) => Object.assign(new ServiceBusError(message, code), { retryable: false });
+    expect(isTransient(error("EPIPE: write EPIPE", "GeneralError"))).toBe(true);
+    expect(isTransient(new AggregateError([error("read ECONNRESET", "GeneralError")]))).toBe(true);
+    expect(isTransient(error("no such queue", "MessagingEntityNotFound"))).toBe(false);
+    expect(isTransient(new TypeError("EPIPE"))).toBe(false);
   });
 
   test("connections that break in the middle lose nothing and send nothing twice", async () => {
