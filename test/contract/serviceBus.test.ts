@@ -1,7 +1,7 @@
 // The contract of the bus on Service Bus, and what is its own: processes that share queues, locks that are lost, connections
 // that break, batches and their limits, and the topic of events. The real SDK against a broker in this process.
 
-import { ServiceBusClient, ServiceBusError } from "@azure/service-bus";
+import { ServiceBusClient, ServiceBusError, type ServiceBusErrorCode } from "@azure/service-bus";
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import path from "node:path";
@@ -178,7 +178,7 @@ describe("service bus, what is its own", () => {
 
   test("a socket that broke is worth another try, a queue that is not there is none", () => {
     // As the SDK hands them over: it says of none of these that another try may help.
-    const error = (message: string, code: ConstructorParameters<typeof ServiceBusError>[1]) => Object.assign(new ServiceBusError(message, code), { retryable: false });
+    const error = (message: string, code: ServiceBusErrorCode) => Object.assign(new ServiceBusError(message, code), { retryable: false });
     expect(isTransient(error("EPIPE: write EPIPE", "GeneralError"))).toBe(true);
     expect(isTransient(new AggregateError([error("read ECONNRESET", "GeneralError")]))).toBe(true);
     expect(isTransient(error("no such queue", "MessagingEntityNotFound"))).toBe(false);
