@@ -1,9 +1,8 @@
-// The commit feed: every commit becomes rows, then effects. A batch that fails is tried again until it passes: none is ever
-// skipped, and what passed before is recognised.
+// The commit feed: every commit becomes rows, then effects, then messages of the topic `events`. A batch that fails is tried again
+// until it passes, or what is wrong with it is parked: none is ever skipped, and what passed before is recognised.
 import { type InvocationContext, app } from "@azure/functions";
 import * as df from "durable-functions";
-import { projectFeed } from "../src/app/project";
-import { reactTo } from "../src/app/react";
+import { followFeed } from "../src/app/feed";
 import { commitsFrom, portsFor } from "../src/compose";
 
 app.cosmosDB("onCommits", {
@@ -18,8 +17,6 @@ app.cosmosDB("onCommits", {
   retry: { strategy: "exponentialBackoff", maxRetryCount: -1, minimumInterval: { seconds: 1 }, maximumInterval: { seconds: 30 } },
   handler: async (documents: unknown[], context: InvocationContext) => {
     const ports = portsFor(context);
-    const commits = commitsFrom(documents);
-    await projectFeed(ports, commits);
-    await reactTo(ports, commits, ports.clock.now().toISOString());
+    await followFeed(ports, commitsFrom(documents), context.retryContext?.retryCount ?? 0, ports.clock.now().toISOString());
   },
 });

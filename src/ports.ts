@@ -170,6 +170,8 @@ export interface Files {
   /** In name order after the name given; names below a prefix. */
   list(prefix: string, after?: string, limit?: number): Promise<FileStat[]>;
   remove(path: string): Promise<void>;
+  /** The longest that a signed address can be good for, in milliseconds; absent: as long as wanted. */
+  readonly grantMaxMs?: number;
   /** An address that whoever holds it may read from or PUT to until `expiresAt`, without other credentials. */
   signedUrl(path: string, access: "read" | "write", expiresAt: Date): Promise<string>;
 }

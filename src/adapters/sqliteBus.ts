@@ -80,7 +80,31 @@ export function sqliteBus(db: Sqlite, clock: Clock): Bus & QueueSource {
     if (release(db, queue, inbox, held, comesBack)) announce(queue);
   }
 
+  /** Messages that were handed out too often are buried on the way, and the next ones looked at. */
+  async function receive(queue: string, options: Parameters<QueueSource["receive"]>[1]): Promise<ReceivedMessage[]> {
+    const { max, byLane } = options;
+    const inbox = inboxOf(queue, byLane);
+    const rows = byLane ? nextOfLane(db, queue, inbox, max) : nextInOrder(db, queue, inbox, max);
+    if (rows.length === 0) return [];
+    for (const { sequence } of rows) inbox.held.add(sequence);
+    const messages = rows.map((row) => toMessage(queue, row));
+    const spent = messages.filter(({ deliveryCount }) => deliveryCount > deliveriesMax);
+    try {
+      await db.write(() => countDeliveries(db, queue, messages), messages.length);
+    } catch (error) {
+      for (const { sequence } of messages) inbox.held.delete(sequence);
+      release(db, queue, inbox, messages, () => true);
+      throw error;
+    }
+    if (spent.length === 0) return messages;
+    const reason = `Delivered ${deliveriesMax} times and never settled.`;
+    await settle(queue, spent, (held) => bury(db, queue, held, reason), () => false);
+    return spent.length === messages.length ? receive(queue, options) : messages.filter((message) => !spent.includes(message));
+  }
+
   return {
+    receive,
+
     async send(queue, messages) {
       const at = clock.now().toISOString();
       const writes: Promise<void>[] = [];
@@ -104,26 +128,6 @@ export function sqliteBus(db: Sqlite, clock: Clock): Bus & QueueSource {
 
     async publish() {
       // The topic has no subscribers in the embedded default.
-    },
-
-    async receive(queue, { max, byLane }) {
-      const inbox = inboxOf(queue, byLane);
-      const rows = byLane ? nextOfLane(db, queue, inbox, max) : nextInOrder(db, queue, inbox, max);
-      if (rows.length === 0) return [];
-      for (const { sequence } of rows) inbox.held.add(sequence);
-      const messages = rows.map((row) => toMessage(queue, row));
-      const spent = messages.filter(({ deliveryCount }) => deliveryCount > deliveriesMax);
-      try {
-        await db.write(() => countDeliveries(db, queue, messages), messages.length);
-      } catch (error) {
-        for (const { sequence } of messages) inbox.held.delete(sequence);
-        release(db, queue, inbox, messages, () => true);
-        throw error;
-      }
-      if (spent.length === 0) return messages;
-      const reason = `Delivered ${deliveriesMax} times and never settled.`;
-      await settle(queue, spent, (held) => bury(db, queue, held, reason), () => false);
-      return messages.filter((message) => !spent.includes(message));
     },
 
     complete(queue, messages) {

@@ -1,6 +1,7 @@
 // What this service has beyond the era's: history, reasons, counts, addresses for uploads, and submissions by message. Same keys, no api-version.
 // Everything is looked up under the caller's account; nothing here changes anything but by the address it hands out.
 import { z } from "zod";
+import { parkedCommits } from "../app/feed";
 import { type JobCounts, getJob, jobCounts, keyOfJob } from "../app/jobs";
 import { history, why } from "../app/history";
 import { type Rejection, isRejection, rejection } from "../domain/decider";
@@ -104,8 +105,8 @@ const grant = async (input: Some & Pick<Input, "ports">): Promise<Answer | Rejec
   const path = storedPath(input);
   if (isRejection(path)) return path;
   const now = Date.parse(input.call.at);
-  const [readUntil, writeUntil] = [new Date(now + READ_MS), new Date(now + WRITE_MS)];
   const { files } = input.ports;
+  const [readUntil, writeUntil] = [new Date(now + Math.min(READ_MS, files.grantMaxMs ?? READ_MS)), new Date(now + WRITE_MS)];
   return answer({
     path: input.names.path,
     readUrl: await files.signedUrl(path, "read", readUntil),
@@ -147,6 +148,12 @@ const refusedMessages = async ({ ports, call }: Some): Promise<Answer> => {
   return answer({ value: own.map(({ message, reason }) => ({ body: message.body, reason, enqueuedAt: wireDate(message.enqueuedAt), deliveries: message.deliveryCount })) });
 };
 
+/** The account's commits that could not be shown or reacted to: for operators, with the reason. */
+const parked = async ({ ports, call }: Some): Promise<Answer> => {
+  const rows = await parkedCommits(ports, call.account);
+  return answer({ value: rows.map((row) => ({ stream: row.stream, version: row.commit, reason: row.reason, parkedAt: wireDate(row.since), triedAt: wireDate(row.at) })) });
+};
+
 export const extras: readonly Operation[] = [
   ...histories,
   operation({ name: "Why", method: "GET", path: "/batchledger/why/workitems/{workItem}/jobs/{job}/tasks/{task}", action: "history.read", version: "none", run: whyTask }),
@@ -156,6 +163,7 @@ export const extras: readonly Operation[] = [
   operation({ name: "ListAllUploads", method: "GET", path: "/batchledger/files", action: "upload.read", version: "none", query: ["after"], run: listStored }),
   operation({ name: "SendCommand", method: "POST", path: "/batchledger/commands", action: "message.send", version: "none", body: "required", schema: submission, run: send }),
   operation({ name: "ListRefusedCommands", method: "GET", path: "/batchledger/refusedcommands", action: "message.read", version: "none", run: refusedMessages }),
+  operation({ name: "ListParkedCommits", method: "GET", path: "/batchledger/parkedcommits", action: "history.read", version: "none", run: parked }),
   operation({ name: "Health", method: "GET", path: "/batchledger/health", action: "health.read", version: "none", run: async () => answer({ status: "ok" }) }),
   operation({ name: "HeadHealth", method: "HEAD", path: "/batchledger/health", action: "health.read", version: "none", run: async () => ({ status: 200 }) }),
 ];

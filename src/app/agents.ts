@@ -9,7 +9,7 @@ import { pools } from "../views/pools";
 import { type ErrandRow, type HeartbeatRow, errands, heartbeats } from "../views/errands";
 import { heldKey, parseHeld, type TaskRow, tasks } from "../views/tasks";
 import { type TvmRow, tvms } from "../views/tvms";
-import type { Assignment, ExchangeAnswer, ExchangeRequest, JoinAnswer, JoinRequest, StartTaskOrder } from "../wire";
+import type { Assignment, ExchangeAnswer, ExchangeRequest, JoinAnswer, JoinRequest, Report, StartTaskOrder } from "../wire";
 import { PROTOCOL_VERSION } from "../wire";
 import { execute } from "./execute";
 import { HOLD_MAX } from "./place";
@@ -139,12 +139,30 @@ const refusalFor = (row: TvmRow | undefined, boot: number): Rejection | undefine
 /** What the TVM tells is durable before it is answered: then it may forget it. */
 const takeIn = async (ports: Ports, tvm: string, request: ExchangeRequest): Promise<void> => {
   if (request.reports.length > 0) {
-    await ports.bus.send("reports", [
-      { body: { kind: "reports", tvm, boot: request.boot, capacity: request.capacity, reports: request.reports as never } },
-    ]);
+    const { boot, capacity } = request;
+    await ports.bus.send("reports", inParts(request.reports).map((reports) => ({ body: { kind: "reports", tvm, boot, capacity, reports: reports as never } })));
     saidBy(ports).set(tvm, request.capacity);
   } else await sayCapacity(ports, tvm, request.capacity);
   await takeErrands(ports, tvm, request);
+};
+
+/** A message of Service Bus holds 256 KB; in characters of JSON, most of which are a byte. */
+const PART_CHARACTERS = 96_000;
+
+/** Parts may arrive in any order: each report says by itself what it is about. */
+const inParts = (reports: readonly Report[]): Report[][] => {
+  const parts: Report[][] = [];
+  let room = 0;
+  for (const one of reports) {
+    const length = JSON.stringify(one).length;
+    if (parts.length === 0 || room < length) {
+      parts.push([]);
+      room = PART_CHARACTERS;
+    }
+    room -= length;
+    parts.at(-1)?.push(one);
+  }
+  return parts;
 };
 
 // How much each TVM last said it would hold, so that saying it again costs nothing. Forgotten at will.

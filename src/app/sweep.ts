@@ -11,6 +11,7 @@ import { tvms } from "../views/tvms";
 import { workItems } from "../views/workItems";
 import { LOST_AFTER_MS } from "./agents";
 import { execute } from "./execute";
+import { retryParked } from "./feed";
 import { takeFrom } from "./react";
 import { UPLOADS, UPLOAD_MS } from "./tvmFiles";
 import { wake } from "./wakes";
@@ -25,6 +26,7 @@ export const sweep = async (ports: Ports, at: string): Promise<void> => {
   await repeatNudges(ports);
   await repeatWakes(ports);
   await removeUploads(ports, at);
+  await retryParked(ports, at);
 };
 
 const loseSilentTvms = async (ports: Ports, at: string): Promise<void> => {

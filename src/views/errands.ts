@@ -49,3 +49,23 @@ export const heartbeats: ViewLayout<HeartbeatRow> = {
   name: "heartbeats",
   indexes: { at: (row) => (row.gone ? undefined : `${row.at}/${row.tvm}`) },
 };
+
+/** A commit that could not be shown or reacted to, however often it was tried: it waits here, and the others go on. */
+export interface ParkedRow extends Row {
+  readonly account: string;
+  readonly stream: string;
+  /** The commit's version in its stream. */
+  readonly commit: number;
+  readonly reason: string;
+  /** When it was tried last, and when it was parked. */
+  readonly at: string;
+  readonly since: string;
+}
+
+export const parked: ViewLayout<ParkedRow> = {
+  name: "parked",
+  indexes: {
+    at: (row) => (row.gone ? undefined : `${row.at}/${row.id}`),
+    account: (row) => (row.gone ? undefined : `${row.account}/${row.id}`),
+  },
+};

@@ -14,10 +14,9 @@ import { sqliteViews } from "../../src/adapters/sqliteViews";
 import { systemRandom } from "../../src/adapters/system";
 import { exchange, join } from "../../src/app/agents";
 import type { Call } from "../../src/app/call";
+import { followFeed } from "../../src/app/feed";
 import { schedulePool } from "../../src/app/place";
 import { addPool } from "../../src/app/pools";
-import { projectFeed } from "../../src/app/project";
-import { reactTo } from "../../src/app/react";
 import { acceptReports } from "../../src/app/report";
 import { sweep } from "../../src/app/sweep";
 import { type NewTask, addTasks, getTask } from "../../src/app/tasks";
@@ -149,8 +148,7 @@ const pumpOf = (ports: Ports, queues: QueueSource, processes: ReturnType<typeof 
   const feed = async (): Promise<boolean> => {
     const { commits, position: next } = await ports.eventStore.readFeed(position, 100);
     if (commits.length === 0) return false;
-    await projectFeed(ports, commits);
-    await reactTo(ports, commits, now());
+    await followFeed(ports, commits, 0, now());
     position = next;
     return true;
   };
