@@ -190,6 +190,8 @@ export interface MachineOrder {
   readonly size: string;
   /** TVMs of the pool may connect to each other. */
   readonly communication?: boolean;
+  /** Nothing of an earlier boot may be left on the machine: its files go before the agent joins. */
+  readonly clean?: boolean;
 }
 
 export interface MachineStatus {
@@ -269,6 +271,12 @@ export interface Policy {
   readonly allowElevated: boolean;
   /** Most TVMs of one pool. */
   readonly poolTvmsMax: number;
+  /** Most pools of one account; absent: no limit. */
+  readonly poolsMax?: number;
+  /** Most cores of all TVMs of one account; absent: no limit. */
+  readonly coresMax?: number;
+  /** Users may be made on TVMs: each is a user of the machine's operating system. */
+  readonly allowTvmUsers?: boolean;
 }
 
 export interface Ports {

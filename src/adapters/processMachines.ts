@@ -425,6 +425,7 @@ function agentSpec(options: ProcessMachinesOptions, place: Place, folder: string
     ...options.agentSpec,
     tvms: hosted.map(({ tvm, boot, root, uid, address }, index) => ({
       name: tvm, joinCode: orders[index]?.joinCode ?? "", boot, root, address, ...(uid === undefined ? {} : { uid, gid: uid }),
+      ...(orders[index]?.clean ? { clean: true } : {}),
     })),
   };
 }

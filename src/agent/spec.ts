@@ -11,6 +11,8 @@ export interface TvmSpec {
   /** The user of this TVM's tasks; only when the agent is root. */
   readonly uid?: number;
   readonly gid?: number;
+  /** What an earlier boot left in the root goes before this one joins. */
+  readonly clean?: boolean;
   /** Of this TVM alone: an address in 127/8 on one machine, or the machine's own. */
   readonly address: string;
 }

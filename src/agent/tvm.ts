@@ -62,6 +62,7 @@ export function startTvm(spec: TvmSpec, shared: TvmShared): Tvm {
     claim = await claimRoot(spec.root, spec.boot, () => shared.runner.killTvm(spec.root, spec.uid));
     if (!claim) return shared.log(`TVM ${spec.name}: its root belongs to a newer boot`);
     try {
+      if (spec.clean) await clearRoot(spec, shared);
       prepareRoot(spec);
       await liveIn(spec, shared, claim, asked, (why) => farewell?.(why));
     } finally {
@@ -126,6 +127,13 @@ function prepareRoot(spec: TvmSpec): void {
   fs.mkdirSync(spec.root, { recursive: true, mode: 0o700 });
   if (owner) fs.chownSync(spec.root, owner.uid, owner.gid);
   for (const name of ["shared", "start", "tasks", TRASH]) openFolder(spec.root, [name], { make: true, owner }).close();
+}
+
+/** For a TVM that was reimaged: nothing is left of what its tasks wrote. */
+async function clearRoot(spec: TvmSpec, shared: TvmShared): Promise<void> {
+  await fs.promises.rm(spec.root, { recursive: true, force: true, maxRetries: 3 }).catch((error: NodeJS.ErrnoException) => {
+    shared.log(`TVM ${spec.name}: not all files of its earlier boot could be removed: ${error.code}`);
+  });
 }
 
 function ownerOf(spec: TvmSpec): Owner | undefined {

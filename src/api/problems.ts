@@ -20,6 +20,8 @@ const PROBLEMS: Readonly<Record<string, readonly [number, string]>> = {
   InvalidAuthenticationInfo: [400, "The authentication information was not provided in the correct format."],
   MultipleConditionHeadersNotSupported: [400, "Multiple condition headers are not supported."],
   UnsupportedRequestVersion: [400, "The specified API version is not supported."],
+  OSVersionNotFound: [400, "The specified operating system version does not exist for the pool's family."],
+  PoolVersionEqualsUpgradeVersion: [400, "The pool already has the specified operating system version."],
   InvalidInput: [400, "One of the request inputs is not valid."],
   AuthenticationFailed: [
     403,
@@ -46,6 +48,7 @@ const PROBLEMS: Readonly<Record<string, readonly [number, string]>> = {
   PoolBeingCreated: [409, "The specified pool is being created."],
   PoolBeingResized: [409, "The specified pool is being resized."],
   PoolBeingDeleted: [409, "The specified pool is being deleted."],
+  UpgradePoolVersionConflict: [409, "The specified pool is being upgraded."],
   TVMBeingCreated: [409, "The specified TVM is being created."],
   TVMBeingStarted: [409, "The specified TVM is being started."],
   TVMBeingRebooted: [409, "The specified TVM is being rebooted."],

@@ -253,7 +253,7 @@ const answerNow = async (ports: Ports, tvm: string, row: TvmRow, request: Exchan
   const missing = assigned.filter((key) => !holds.has(key)).map(parseHeld);
   const stop = request.holding.filter(({ key, attempt }) => !should.has(heldKey(tvm, key, attempt)));
   return {
-    run: row.phase === "leaving" && !waits(row.leavingOption) ? [] : await assignmentsOf(ports, tvm, missing),
+    run: takesNothing(row) ? [] : await assignmentsOf(ports, tvm, missing),
     stop,
     removeFolders: waiting.flatMap(({ folder }) => (folder === undefined ? [] : [folder])),
     files: waiting.flatMap(({ request: asked }) => (asked ? [asked] : [])),
@@ -261,6 +261,10 @@ const answerNow = async (ports: Ports, tvm: string, row: TvmRow, request: Exchan
     ...(row.phase === "leaving" && assigned.length === 0 ? { leave: true } : {}),
   };
 };
+
+/** What it holds is being taken from it: nothing more is begun. */
+const takesNothing = (row: TvmRow): boolean =>
+  (row.phase === "leaving" && !waits(row.leavingOption)) || (row.phase === "restarting" && !waits(row.restart?.option));
 
 /** Most assignments in one answer; the next exchange brings more. */
 const RUN_MAX = 256;

@@ -54,8 +54,8 @@ const gatherRooms = async (ports: Ports, pool: string, wakes: readonly Wake[], f
     ports.views.get(rooms, names.map((tvm) => ({ partition: pool, id: tvm }))),
     Promise.all(names.map((tvm) => ports.views.keys(tasks, { index: "tvm", prefix: `${tvm}/`, limit: HOLD_MAX }))),
   ]);
-  // A TVM that was to leave after its tasks is empty now: the pool's process lets it go.
-  if (rows.some((row, index) => row?.phase === "leaving" && held[index]?.length === 0)) await ports.orchestrations.nudge("pool", poolStream(pool));
+  // A TVM that was to leave, or to be started anew, after its tasks is empty now: the pool's process goes on with it.
+  if (rows.some((row, index) => (row?.phase === "leaving" || row?.phase === "restarting") && held[index]?.length === 0)) await ports.orchestrations.nudge("pool", poolStream(pool));
   return names.map((tvm, index) => {
     const row = rows[index];
     const slots = row && !row.gone && usable(row) ? row.slots : 0;

@@ -18,7 +18,8 @@ const onPool = (ports: Ports, call: Call, name: string, command: PoolCommand, co
   execute(ports, "pool", call.by, { stream: poolStream(poolKey(call.account, name)), command, condition });
 
 /** Addresses of the start task's files may carry their signatures: they are sealed before anything is stored. */
-export const addPool = (ports: Ports, call: Call, name: string, spec: PoolSpec): Promise<Outcome<"pool">> =>
+export const addPool = async (ports: Ports, call: Call, name: string, spec: PoolSpec): Promise<Outcome<"pool">> =>
+  (await poolQuota(ports, call, name)) ??
   onPool(ports, call, name, {
     type: "CreatePool",
     at: call.at,
@@ -26,6 +27,17 @@ export const addPool = (ports: Ports, call: Call, name: string, spec: PoolSpec):
     name,
     spec: spec.startTask ? { ...spec, startTask: sealed(ports, call, spec.startTask) } : spec,
   });
+
+/** The account has as many pools as it may have; one that exists is refused for that. */
+const poolQuota = async (ports: Ports, call: Call, name: string): Promise<Rejection | undefined> => {
+  const { poolsMax } = ports.policy;
+  if (poolsMax === undefined) return undefined;
+  const { active = 0, deleting = 0 } = await ports.views.counters(pools, call.account);
+  if (active + deleting < poolsMax) return undefined;
+  const [row] = await ports.views.get(pools, [pools.locate(poolKey(call.account, name))]);
+  if (row && !row.gone) return undefined;
+  return rejection("PoolQuotaReached", `The account has ${active + deleting} pools, and may have ${poolsMax}: delete one first.`);
+};
 
 const sealed = (ports: Ports, call: Call, task: StartTask): StartTask =>
   task.resourceFiles ? { ...task, resourceFiles: sealFiles(ports, call.account, task.resourceFiles) } : task;
@@ -56,6 +68,19 @@ export const resizePool = (
   resize: { target: number; timeoutMs: number; option: DeallocationOption },
   condition?: Condition<Pool>,
 ): Promise<Outcome<"pool">> => onPool(ports, call, name, { ...resize, type: "ResizePool", at: call.at }, condition);
+
+/** TVMs go by name, and the target with them (reference section 7, 6). */
+export const removePoolTvms = (
+  ports: Ports,
+  call: Call,
+  name: string,
+  removal: { tvms: readonly string[]; timeoutMs: number; option: DeallocationOption },
+  condition?: Condition<Pool>,
+): Promise<Outcome<"pool">> => onPool(ports, call, name, { ...removal, type: "RemoveTvms", at: call.at }, condition);
+
+/** Each TVM is started anew with the version; running tasks go back to the queue (seed, section on pools). */
+export const upgradePoolOs = (ports: Ports, call: Call, name: string, version: string, condition?: Condition<Pool>): Promise<Outcome<"pool">> =>
+  onPool(ports, call, name, { type: "UpgradePoolOs", at: call.at, version }, condition);
 
 export const stopPoolResize = (ports: Ports, call: Call, name: string, condition?: Condition<Pool>): Promise<Outcome<"pool">> =>
   onPool(ports, call, name, { type: "StopPoolResize", at: call.at }, condition);

@@ -126,7 +126,8 @@ const takeStill = async (ports: Ports, effect: Extract<Effect, { kind: "takeFrom
   const [row] = await ports.views.get(tvms, [tvms.locate(effect.tvm)]);
   const there = row !== undefined && !row.gone;
   if (there && usable(row)) return;
-  const option = there && row.phase === "leaving" && !row.silent ? row.leavingOption : effect.option;
+  const now = row?.phase === "leaving" ? row.leavingOption : row?.phase === "restarting" ? row.restart?.option : effect.option;
+  const option = there && !row.silent ? now : effect.option;
   await takeFrom(ports, effect.tvm, effect.reason, option ?? effect.option, at);
 };
 
@@ -147,7 +148,7 @@ export const takeFrom = async (ports: Ports, tvm: string, reason: RequeueReason,
         stream: taskStream(task),
         command:
           option === "terminate"
-            ? { type: "TerminateTask", at, attempt, message: "Its TVM was removed from the pool.", byUser: false }
+            ? { type: "TerminateTask", at, attempt, message: `Its TVM was ${reason === "tvmRestarted" ? "started anew" : "removed from the pool"}.`, byUser: false }
             : { type: "RequeueTask", at, attempt, reason },
       })),
     );

@@ -50,6 +50,8 @@ const freeUnfitTvms = async (ports: Ports, at: string): Promise<void> => {
     // It may have come back by itself; now its machine is made anew, for nobody else may ever say that it is gone.
     if (row.phase === "unknown" && row.stateAt <= addMs(at, -RESTART_AFTER_MS))
       await execute(ports, "tvm", "service", { stream: tvmStream(key), command: { type: "RestartTvm", at, boot: row.boot, reason: "machineExited" } });
+    // Before it is started anew its tasks end as was asked; the pool's process does that.
+    else if (row.phase === "restarting") await ports.orchestrations.nudge("pool", poolStream(parentOf(key)));
     else if (row.phase !== "leaving") await takeFrom(ports, key, "tvmRestarted", "requeue", at);
   }
 };

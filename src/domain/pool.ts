@@ -40,6 +40,8 @@ export interface PoolSpec {
   readonly startTask?: StartTask;
   readonly certificateReferences?: readonly CertificateReference[];
   readonly metadata?: readonly MetadataItem[];
+  /** The storage account that the TVMs should be near to (seed): a hint that is kept and shown. */
+  readonly storageAccountAffinity?: string;
 }
 
 export type DeallocationOption = "requeue" | "terminate" | "taskcompletion" | "retaineddata";
@@ -53,7 +55,10 @@ export type PoolEvent =
       certificateReferences?: readonly CertificateReference[];
       metadata?: readonly MetadataItem[];
     }
-  | { type: "PoolResized"; at: string; target: number; timeoutMs: number; option: DeallocationOption }
+  /** `tvms`: these go by name; the others stay unless they are too many. */
+  | { type: "PoolResized"; at: string; target: number; timeoutMs: number; option: DeallocationOption; tvms?: readonly string[] }
+  | { type: "PoolOsUpgradeStarted"; at: string; version: string }
+  | { type: "PoolOsUpgradeEnded"; at: string }
   | { type: "PoolResizeStopped"; at: string }
   | { type: "PoolResizeEnded"; at: string; error?: ResizeError }
   | { type: "PoolTvmsAllocated"; at: string; tvms: readonly string[] }
@@ -71,6 +76,9 @@ export type PoolCommand =
       metadata?: readonly MetadataItem[];
     }
   | { type: "ResizePool"; at: string; target: number; timeoutMs: number; option: DeallocationOption }
+  | { type: "RemoveTvms"; at: string; tvms: readonly string[]; timeoutMs: number; option: DeallocationOption }
+  | { type: "UpgradePoolOs"; at: string; version: string }
+  | { type: "EndPoolOsUpgrade"; at: string }
   | { type: "StopPoolResize"; at: string }
   | { type: "EndPoolResize"; at: string; error?: ResizeError }
   | { type: "AllocateTvms"; at: string; count: number }
@@ -85,7 +93,9 @@ export interface Pool {
   readonly name: string;
   readonly spec: PoolSpec;
   readonly allocation: "steady" | "resizing" | "stopping";
-  readonly resize: { readonly since: string; readonly timeoutMs: number; readonly option: DeallocationOption };
+  readonly resize: { readonly since: string; readonly timeoutMs: number; readonly option: DeallocationOption; readonly tvms?: readonly string[] };
+  /** Under way: the version that the TVMs had before. */
+  readonly upgrade?: { readonly since: string; readonly from: string };
   readonly resizeError?: ResizeError;
   /** Names of the TVMs that are in the pool now, oldest first. */
   readonly tvms: readonly string[];
@@ -147,7 +157,13 @@ export const pool: Decider<Pool, PoolCommand, PoolEvent> = {
       case "ResizePool":
         if (state.phase === "active" && state.allocation !== "steady")
           return rejection("PoolBeingResized", "The pool is being resized: wait until its allocationState is steady, or stop the resize first.");
-        return notActive(state) ?? [{ ...command, type: "PoolResized", at: laterThan(command.at, state.modifiedAt) }];
+        return notActive(state) ?? beingUpgraded(state) ?? [{ ...command, type: "PoolResized", at: laterThan(command.at, state.modifiedAt) }];
+      case "RemoveTvms":
+        return removeTvms(command, state);
+      case "UpgradePoolOs":
+        return upgradeOs(command, state);
+      case "EndPoolOsUpgrade":
+        return state.phase === "active" && state.upgrade ? [{ type: "PoolOsUpgradeEnded", at: command.at }] : [];
       case "StopPoolResize":
         if (state.phase === "active" && state.allocation !== "resizing")
           return rejection("OperationInvalidForCurrentState", "The pool is not being resized.");
@@ -194,16 +210,29 @@ export const pool: Decider<Pool, PoolCommand, PoolEvent> = {
           ...rest,
           spec: { ...state.spec, targetDedicated: event.target, resizeTimeoutMs: event.timeoutMs },
           allocation: "resizing",
-          resize: { since: event.at, timeoutMs: event.timeoutMs, option: event.option },
+          resize: { since: event.at, timeoutMs: event.timeoutMs, option: event.option, ...present({ tvms: event.tvms }) },
           modifiedAt: event.at,
           allocationAt: event.at,
         };
+      }
+      case "PoolOsUpgradeStarted":
+        return {
+          ...state,
+          spec: { ...state.spec, targetOSVersion: event.version },
+          upgrade: { since: event.at, from: state.spec.targetOSVersion },
+          modifiedAt: event.at,
+          stateAt: event.at,
+        };
+      case "PoolOsUpgradeEnded": {
+        const { upgrade: _, ...rest } = state;
+        return { ...rest, stateAt: event.at };
       }
       case "PoolResizeStopped":
         return { ...state, allocation: "stopping", modifiedAt: event.at, allocationAt: event.at };
       case "PoolResizeEnded": {
         const { resizeError: _, ...rest } = state;
-        return { ...rest, allocation: "steady", allocationAt: event.at, ...present({ resizeError: event.error }) };
+        const { tvms: _tvms, ...resize } = state.resize;
+        return { ...rest, resize, allocation: "steady", allocationAt: event.at, ...present({ resizeError: event.error }) };
       }
       case "PoolTvmsAllocated":
         return { ...state, tvms: [...state.tvms, ...event.tvms], tvmSerial: state.tvmSerial + event.tvms.length };
@@ -212,7 +241,7 @@ export const pool: Decider<Pool, PoolCommand, PoolEvent> = {
         return { ...state, tvms: state.tvms.filter((name) => !gone.has(name)) };
       }
       case "PoolDeletionStarted":
-        return { ...state, phase: "deleting", stateAt: event.at };
+        return { ...withoutUpgrade(state), phase: "deleting", stateAt: event.at };
       case "PoolDeleted":
         return { ...absent, generation: state.generation, tvmSerial: state.tvmSerial };
     }
@@ -229,6 +258,46 @@ const allocate = (command: Extract<PoolCommand, { type: "AllocateTvms" }>, state
   const tvms = Array.from({ length: count }, (_, index) => tvmName(state.tvmSerial + index + 1, index + 1, command.at));
   return [{ type: "PoolTvmsAllocated", at: command.at, tvms }];
 };
+
+const withoutUpgrade = ({ upgrade: _, ...rest }: Pool): Pool => rest;
+
+const notSteady = (state: Pool): Rejection | undefined =>
+  state.allocation === "steady"
+    ? undefined
+    : rejection("PoolBeingResized", "The pool is being resized: wait until its allocationState is steady, or stop the resize first.");
+
+const beingUpgraded = (state: Pool): Rejection | undefined =>
+  state.upgrade ? rejection("OperationInvalidForCurrentState", "The pool's operating system is being upgraded: wait until its state is active.") : undefined;
+
+/** By name: the target goes down by their number, or the pool would grow again (reference section 7, 6). */
+const removeTvms = (command: Extract<PoolCommand, { type: "RemoveTvms" }>, state: Pool): readonly PoolEvent[] | Rejection => {
+  const refusal = notActive(state) ?? notSteady(state) ?? beingUpgraded(state);
+  if (refusal) return refusal;
+  const known = new Map(state.tvms.map((name) => [name.toLowerCase(), name]));
+  const unknown = command.tvms.find((name) => !known.has(name.toLowerCase()));
+  if (unknown !== undefined) return rejection("TVMNotFound", "The pool has no TVM of that name.", { PropertyName: "tvmList", PropertyValue: unknown });
+  const tvms = [...new Set(command.tvms.map((name) => known.get(name.toLowerCase()) as string))];
+  const { at, timeoutMs, option } = command;
+  return [{ type: "PoolResized", at: laterThan(at, state.modifiedAt), target: Math.max(0, state.spec.targetDedicated - tvms.length), timeoutMs, option, tvms }];
+};
+
+/** Versions of Cloud Services name their family: `WA-GUEST-OS-4.19_201504-01` is of family 4. */
+const GUEST_OS = /^WA-GUEST-OS-(\d+)\.\d+_\d{6}-\d{2}$/i;
+
+const upgradeOs = (command: Extract<PoolCommand, { type: "UpgradePoolOs" }>, state: Pool): readonly PoolEvent[] | Rejection => {
+  const refusal = notActive(state) ?? notSteady(state);
+  if (refusal) return refusal;
+  const { version } = command;
+  if (state.upgrade) return rejection("UpgradePoolVersionConflict", "The pool's operating system is being upgraded already.");
+  if (version === state.spec.targetOSVersion) return rejection("PoolVersionEqualsUpgradeVersion", `The pool's target is ${version} already.`);
+  const family = GUEST_OS.exec(version)?.[1];
+  if (family !== undefined && family !== state.spec.osFamily)
+    return rejection("OSVersionNotFound", `The version is of family ${family}, and the pool is of family ${state.spec.osFamily}.`);
+  return [{ type: "PoolOsUpgradeStarted", at: laterThan(command.at, state.modifiedAt), version }];
+};
+
+/** The version that the TVMs have (reference 5.2: `*` while the target is `*`). */
+export const currentOsVersion = (state: Pool): string => state.upgrade?.from ?? state.spec.targetOSVersion;
 
 const updatedSpec = (spec: PoolSpec, event: Extract<PoolEvent, { type: "PoolUpdated" }>): PoolSpec => {
   const { startTask, ...rest } = spec;

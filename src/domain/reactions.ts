@@ -82,6 +82,8 @@ const onTvm = (tvm: string, event: AnyEvent): readonly Effect[] => {
       return [wake, { kind: "tellTvm", tvm }];
     case "TvmLost":
       return [{ kind: "takeFrom", tvm, reason: "tvmLost", option: "requeue" }, look];
+    case "TvmRestartRequested":
+      return [{ kind: "takeFrom", tvm, reason: "tvmRestarted", option: event.option }, { kind: "tellTvm", tvm }, look];
     case "TvmRestarting":
       return [{ kind: "takeFrom", tvm, reason: "tvmRestarted", option: "requeue" }, look];
     case "TvmLeaving":

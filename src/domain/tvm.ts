@@ -1,8 +1,12 @@
 // A task virtual machine: allocated, joined by its agent at each start (a boot), prepared by the start task, usable, lost,
 // leaving, gone. Its tasks are streams of their own; that it is busy is for the views to say.
-import { type Decider, present } from "./decider";
+import { type Decider, type Rejection, present, rejection } from "./decider";
 import type { SchedulingError } from "./errors";
 import type { DeallocationOption, StartTask } from "./pool";
+
+/** Why a TVM is started anew: at its user's wish, or because its pool gets another operating system. */
+export type RestartHow = "reboot" | "reimage" | "upgrade";
+export type RestartReason = "machineExited" | RestartHow;
 
 export type TvmEvent =
   | { type: "TvmAllocated"; at: string; account: string; pool: string; name: string; size: string; slots: number }
@@ -21,8 +25,10 @@ export type TvmEvent =
   /** Silent for too long: its tasks go to others. It may come back. */
   | { type: "TvmLost"; at: string; boot: number }
   | { type: "TvmRecovered"; at: string; boot: number }
+  /** It is to be started anew once its tasks are dealt with as the option says; until then it takes no new ones. */
+  | { type: "TvmRestartRequested"; at: string; how: RestartHow; option: DeallocationOption }
   /** Its machine ended or is started again: what ran there is over, and `boot` is the number of the next start. */
-  | { type: "TvmRestarting"; at: string; boot: number; reason: "machineExited" }
+  | { type: "TvmRestarting"; at: string; boot: number; reason: RestartReason }
   | { type: "TvmLeaving"; at: string; option: DeallocationOption }
   /** It was to leave after its tasks, and they took longer than the resize may: it stays. */
   | { type: "TvmKept"; at: string }
@@ -45,7 +51,8 @@ export type TvmCommand =
   | { type: "EndStartTask"; at: string; boot: number; run: number; startedAt?: string; exitCode?: number; error?: SchedulingError }
   | { type: "LoseTvm"; at: string; boot: number }
   | { type: "RecoverTvm"; at: string; boot: number }
-  | { type: "RestartTvm"; at: string; boot: number; reason: "machineExited" }
+  | { type: "RequestRestart"; at: string; how: RestartHow; option: DeallocationOption }
+  | { type: "RestartTvm"; at: string; boot: number; reason: RestartReason }
   | { type: "RemoveTvm"; at: string; option: DeallocationOption }
   | { type: "KeepTvm"; at: string }
   | { type: "ForgetTvm"; at: string };
@@ -62,8 +69,8 @@ export interface StartTaskInfo {
 }
 
 export interface Tvm {
-  /** `starting`: allocated, or between two boots; `unknown`: lost; `ready`: tasks may be put on it. */
-  readonly phase: "absent" | "starting" | "waitingForStartTask" | "startTaskFailed" | "ready" | "unknown" | "leaving" | "gone";
+  /** `starting`: allocated, or between two boots; `unknown`: lost; `ready`: tasks may be put on it; `restarting`: to be started anew after its tasks. */
+  readonly phase: "absent" | "starting" | "waitingForStartTask" | "startTaskFailed" | "ready" | "restarting" | "unknown" | "leaving" | "gone";
   readonly account: string;
   readonly pool: string;
   readonly name: string;
@@ -80,6 +87,10 @@ export interface Tvm {
   readonly startTaskRun: number;
   readonly startTaskInfo?: StartTaskInfo;
   readonly leavingOption?: DeallocationOption;
+  /** From the wish for a restart until the TVM has joined anew. */
+  readonly restart?: { readonly how: RestartHow; readonly option: DeallocationOption };
+  /** The upgrade of its pool (by the time it began) that it was last restarted for. */
+  readonly upgradedFor?: string;
   /** Lost, and not heard of since: also while it is leaving. */
   readonly silent?: boolean;
   readonly allocatedAt: string;
@@ -127,6 +138,8 @@ export const tvm: Decider<Tvm, TvmCommand, TvmEvent> = {
         return [{ type: "TvmLost", at: command.at, boot: command.boot }];
       case "RecoverTvm":
         return state.phase === "unknown" && command.boot === state.boot ? [{ type: "TvmRecovered", at: command.at, boot: command.boot }] : [];
+      case "RequestRestart":
+        return requestRestart(command, state);
       case "RestartTvm":
         // A machine that leaves anyway is not started again.
         if (!alive(state) || command.boot !== state.boot || state.phase === "leaving") return [];
@@ -163,6 +176,11 @@ export const tvm: Decider<Tvm, TvmCommand, TvmEvent> = {
         const { silent: _, ...rest } = state;
         return { ...rest, phase: phaseAfterStartTask(state), stateAt: event.at };
       }
+      case "TvmRestartRequested": {
+        const { at, how, option } = event;
+        const next = { ...state, restart: { how, option }, ...(how === "upgrade" ? { upgradedFor: at } : {}) };
+        return state.joined && !state.silent ? { ...next, phase: "restarting", stateAt: at } : next;
+      }
       case "TvmRestarting": {
         const { startTaskInfo: _, silent: _silent, ...rest } = state;
         return { ...rest, phase: "starting", boot: event.boot, joined: false, startTaskRun: 0, stateAt: event.at };
@@ -182,7 +200,7 @@ export const tvm: Decider<Tvm, TvmCommand, TvmEvent> = {
 
 const joined = (state: Tvm, event: Extract<TvmEvent, { type: "TvmJoined" }>): Tvm => {
   const { type: _, at, startTask, ...machine } = event;
-  const { startTask: _old, startTaskInfo: _info, ...rest } = state;
+  const { startTask: _old, startTaskInfo: _info, restart: _restart, ...rest } = state;
   return {
     ...rest,
     ...machine,
@@ -194,6 +212,46 @@ const joined = (state: Tvm, event: Extract<TvmEvent, { type: "TvmJoined" }>): Tv
     stateAt: at,
   };
 };
+
+/** It is to be started anew, and has not been yet. */
+export const awaitsRestart = (state: Tvm): boolean => state.restart !== undefined && state.joined && alive(state) && state.phase !== "leaving";
+
+/** A user may restart a TVM that is idle or running (reference section 6); an upgrade of its pool takes it as it is. */
+const requestRestart = (command: Extract<TvmCommand, { type: "RequestRestart" }>, state: Tvm): readonly TvmEvent[] | Rejection => {
+  const { at, how, option } = command;
+  if (how === "upgrade") {
+    if (!alive(state) || state.phase === "leaving" || (state.upgradedFor ?? "") >= at) return [];
+    const asked: TvmEvent = { type: "TvmRestartRequested", at, how, option };
+    // Between two boots: the machine under way is of the former system, and the next one is ordered at once.
+    return state.joined ? [asked] : [asked, { type: "TvmRestarting", at, boot: state.boot + 1, reason: how }];
+  }
+  return notIdleOrRunning(state) ?? [{ type: "TvmRestartRequested", at, how, option }];
+};
+
+/** Why nothing may be done that needs an idle or running TVM: in the service's own codes. */
+export const notIdleOrRunning = (state: Tvm): Rejection | undefined => {
+  const how = state.restart?.how;
+  switch (state.phase) {
+    case "ready":
+      return undefined;
+    case "absent":
+    case "gone":
+      return rejection("TVMNotFound", "The pool has no TVM of that name.");
+    case "starting":
+    case "restarting":
+      if (how === undefined) return rejection("TVMBeingStarted", "The TVM is being started: wait until it is idle.");
+      return rejection(how === "reboot" ? "TVMBeingRebooted" : "TVMBeingReimaged", `The TVM is being ${how === "reboot" ? "rebooted" : "reimaged"} already: wait until it is idle.`);
+    default:
+      return rejection("OperationInvalidForCurrentState", `The TVM is neither idle nor running: it ${WHY_NOT[state.phase]}.`);
+  }
+};
+
+const WHY_NOT = {
+  waitingForStartTask: "waits for its start task",
+  startTaskFailed: "cannot be used, for its start task failed",
+  unknown: "was not heard of for too long",
+  leaving: "leaves its pool",
+} as const;
 
 const failed = (end: { exitCode?: number; error?: SchedulingError }): boolean => end.error !== undefined || end.exitCode !== 0;
 
@@ -229,6 +287,7 @@ const startTaskEnded = (state: Tvm, event: Extract<TvmEvent, { type: "TvmStartTa
 };
 
 const phaseAfterStartTask = (state: Tvm): Tvm["phase"] => {
+  if (state.restart) return "restarting";
   if (!state.startTask?.waitForSuccess) return "ready";
   if (state.startTaskRun !== 0 || state.startTaskInfo === undefined) return "waitingForStartTask";
   return failed(state.startTaskInfo) ? "startTaskFailed" : "ready";

@@ -4,10 +4,12 @@ import type { ResizeError } from "../domain/errors";
 import { tvmKey, tvmStream } from "../domain/ids";
 import type { DeallocationOption, Pool } from "../domain/pool";
 import { addMs } from "../domain/time";
-import { type Tvm, type TvmCommand, waits } from "../domain/tvm";
+import { type Tvm, type TvmCommand, awaitsRestart, waits } from "../domain/tvm";
 import { forgetAgent, joinCodeFor } from "../app/agents";
 import { type Loaded, type Order, execute, executeAll, load, loadAll } from "../app/execute";
 import type { MachineOrder, Ports } from "../ports";
+import { takeFrom } from "../app/react";
+import { retainedUntil } from "../app/tvmTasks";
 import { tasks } from "../views/tasks";
 import { DONE, type Next, earlier, wakeAt } from "./step";
 
@@ -22,7 +24,7 @@ export const poolStep = async (ports: Ports, stream: string, at: string): Promis
   const pool = (await load(ports, "pool", stream)).state;
   if (pool.phase === "absent") return DONE;
   const grown = await grow(ports, stream, pool, at);
-  const tvms = await membersOf(ports, grown);
+  const tvms = await restart(ports, grown, await membersOf(ports, grown), at);
   const left = await shrink(ports, grown, tvms, at);
   const failures = await orderMachines(ports, grown, left.staying, at);
   const now = await release(ports, stream, grown, left.leaving, at);
@@ -72,12 +74,50 @@ const membersOf = async (ports: Ports, pool: Pool): Promise<Member[]> => {
   return loadAll(ports, "tvm", streams);
 };
 
+/**
+ * TVMs that are to be started anew are, as soon as they hold nothing that has to be waited for; an upgrade of the pool asks for
+ * that of each TVM once. What was to be taken from them and was not (a lost hint) is taken here.
+ */
+const restart = async (ports: Ports, pool: Pool, members: readonly Member[], at: string): Promise<readonly Member[]> => {
+  const asked = pool.upgrade ? await upgraded(ports, members, pool.upgrade.since) : members;
+  const waiting = asked.filter(({ state }) => awaitsRestart(state));
+  if (waiting.length === 0) return asked;
+  const free = await Promise.all(waiting.map(({ state }) => isFree(ports, state, state.restart?.option, at)));
+  const outcomes = await executeAll(
+    ports,
+    "tvm",
+    "service",
+    waiting.flatMap(({ stream, state }, index): Order<"tvm">[] =>
+      free[index] && state.restart ? [{ stream, command: { type: "RestartTvm", at, boot: state.boot, reason: state.restart.how } }] : [],
+    ),
+  );
+  return replaced(asked, outcomes.flatMap((outcome) => ("state" in outcome ? [outcome] : [])));
+};
+
+const upgraded = async (ports: Ports, members: readonly Member[], since: string): Promise<readonly Member[]> => {
+  const old = members.filter(({ state }) => (state.upgradedFor ?? "") < since);
+  // The time of the upgrade names it: asked for twice, it happens once.
+  return replaced(members, await onTvms(ports, old, { type: "RequestRestart", at: since, how: "upgrade", option: "requeue" }));
+};
+
+const replaced = (members: readonly Member[], changed: readonly Member[]): readonly Member[] => {
+  const byStream = new Map(changed.map((member) => [member.stream, member]));
+  return members.map((member) => byStream.get(member.stream) ?? member);
+};
+
+/** The TVM holds nothing any more, nor files that have to be kept for a while. */
+const isFree = async (ports: Ports, tvm: Tvm, option: DeallocationOption | undefined, at: string): Promise<boolean> => {
+  if (tvm.restart && option && !waits(option)) await takeFrom(ports, tvmKey(tvm.account, tvm.pool, tvm.name), "tvmRestarted", option, at);
+  if ((await heldBy(ports, tvm, 1)) > 0) return false;
+  return option !== "retaineddata" || tvm.silent === true || (await retainedUntil(ports, tvm)) <= at;
+};
+
 interface Split {
   readonly staying: readonly Member[];
   readonly leaving: readonly Member[];
 }
 
-/** Chooses who goes: idle TVMs first, then the youngest. */
+/** Chooses who goes: TVMs that were named, then idle ones, then the youngest. */
 const shrink = async (ports: Ports, pool: Pool, members: readonly Member[], at: string): Promise<Split> => {
   const leaving = await hurry(ports, pool, members.filter(({ state }) => state.phase === "leaving" || state.phase === "gone"), at);
   const staying = members.filter(({ state }) => state.phase !== "leaving" && state.phase !== "gone");
@@ -85,7 +125,10 @@ const shrink = async (ports: Ports, pool: Pool, members: readonly Member[], at: 
   const tooMany = moving ? staying.length - wanted(pool, ports) : 0;
   if (tooMany <= 0) return { staying, leaving };
   const held = await Promise.all(staying.map(({ state }) => heldBy(ports, state, 1)));
-  const ranked = staying.map((member, index) => ({ member, busy: held[index] as number, index })).sort((a, b) => a.busy - b.busy || b.index - a.index);
+  const named = new Set(pool.resize.tvms);
+  const ranked = staying
+    .map((member, index) => ({ member, named: named.has(member.state.name) ? 0 : 1, busy: held[index] as number, index }))
+    .sort((a, b) => a.named - b.named || a.busy - b.busy || b.index - a.index);
   const going = ranked.slice(0, tooMany).map(({ member }) => member);
   const option: DeallocationOption = pool.phase === "deleting" ? "requeue" : pool.resize.option;
   const gone = await onTvms(ports, going, { type: "RemoveTvm", at, option });
@@ -137,13 +180,14 @@ const orderFor = (ports: Ports, pool: Pool, tvm: Tvm): MachineOrder => ({
   slots: tvm.slots,
   size: tvm.size,
   ...(pool.spec.communication ? { communication: true } : {}),
+  ...(tvm.restart && tvm.restart.how !== "reboot" ? { clean: true } : {}),
 });
 
 /** TVMs that leave and hold nothing any more go: machine, stream, membership. */
 const release = async (ports: Ports, stream: string, pool: Pool, leaving: readonly Member[], at: string): Promise<Pool> => {
   if (leaving.length === 0) return pool;
-  const held = await Promise.all(leaving.map(({ state }) => heldBy(ports, state, 1)));
-  const empty = leaving.filter((_, index) => held[index] === 0);
+  const free = await Promise.all(leaving.map(({ state }) => isFree(ports, state, state.leavingOption, at)));
+  const empty = leaving.filter((_, index) => free[index]);
   if (empty.length === 0) return pool;
   const names = empty.map(({ state }) => state.name);
   await ports.machines.remove(pool.account, pool.name, names);
@@ -161,7 +205,9 @@ const conclude = async (ports: Ports, stream: string, pool: Pool, split: Split, 
     await execute(ports, "pool", "service", { stream, command: { type: "ForgetPool", at } });
     return DONE;
   }
-  const lookAt = earlier(failures.lookAt, waiting.length > 0 ? addMs(at, LEAVING_LOOK_MS) : undefined);
+  const upgrading = await concludeUpgrade(ports, stream, pool, split.staying, at);
+  const restarting = upgrading || split.staying.some(({ state }) => state.restart !== undefined);
+  const lookAt = earlier(failures.lookAt, waiting.length > 0 || restarting ? addMs(at, LEAVING_LOOK_MS) : undefined);
   if (pool.allocation === "steady") return wakeAt(lookAt);
   const reached = pool.tvms.length === target && waiting.length === 0 && failures.messages.length === 0;
   const deadline = addMs(pool.resize.since, pool.resize.timeoutMs);
@@ -170,6 +216,19 @@ const conclude = async (ports: Ports, stream: string, pool: Pool, split: Split, 
   if (!reached) await onTvms(ports, waiting, { type: "KeepTvm", at });
   await execute(ports, "pool", "service", { stream, command: { type: "EndPoolResize", at, ...(error ? { error } : {}) } });
   return wakeAt(failures.lookAt);
+};
+
+/** An upgrade that a machine does not come back from is over after this all the same; the machine is still looked after. */
+const UPGRADE_MAX_MS = 3_600_000;
+
+/** Whether the upgrade goes on. */
+const concludeUpgrade = async (ports: Ports, stream: string, pool: Pool, staying: readonly Member[], at: string): Promise<boolean> => {
+  if (!pool.upgrade) return false;
+  const { since } = pool.upgrade;
+  const under = staying.some(({ state }) => state.restart !== undefined || (state.upgradedFor ?? "") < since);
+  if (under && at < addMs(since, UPGRADE_MAX_MS)) return true;
+  await execute(ports, "pool", "service", { stream, command: { type: "EndPoolOsUpgrade", at } });
+  return false;
 };
 
 const quotaError = (pool: Pool, ports: Ports): ResizeError | undefined =>

@@ -13,7 +13,7 @@ export const pools: View<Pool> = {
   indexes: {
     name: (row) => (row.phase === "absent" ? undefined : `${row.account}/${row.id}`),
     /** Something is under way that its process has to finish. */
-    unsettled: (row) => (row.phase === "deleting" || (row.phase === "active" && row.allocation !== "steady") ? `${row.account}.${row.id}` : undefined),
+    unsettled: (row) => (row.phase === "deleting" || (row.phase === "active" && (row.allocation !== "steady" || row.upgrade)) ? `${row.account}.${row.id}` : undefined),
   },
   tally: (state) => (state.phase === "absent" ? {} : { [state.phase]: 1 }),
 };

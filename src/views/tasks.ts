@@ -38,6 +38,11 @@ export const tasks: View<Task> = {
       (row.phase === "assigned" || row.phase === "running") && row.pool !== undefined && row.tvm !== undefined
         ? heldKey(tvmKey(accountOfJob(row.job), row.pool, row.tvm), taskKey(row.job, row.id), row.attempt)
         : undefined,
+    /** Where it last ran, in the order in which tasks began there. */
+    ran: (row) =>
+      isThere(row) && row.ranOn !== undefined && row.startedAt !== undefined
+        ? `${tvmKey(accountOfJob(row.job), row.ranOn.pool, row.ranOn.tvm)}/${row.startedAt}/${taskKey(row.job, row.id)}`
+        : undefined,
   },
   tally: (state) =>
     isThere(state)

@@ -112,8 +112,12 @@ const pool: Shape = {
     schedulingPolicy: [["Pack"], [{}, "MissingRequiredProperty", "schedulingPolicy.tvmFillType"], [{ tvmFillType: "Random" }, VALUE, "schedulingPolicy.tvmFillType"], [{ tvmFillType: "Pack", x: 1 }, "UnsupportedProperty", "schedulingPolicy.x"]],
     enableAutoScale: [[true, LATER], ["yes", LATER]],
     autoScaleFormula: [["$TargetDedicated=1", LATER]],
+    storageAccountAffinity: [[""], [1], [long(1025)], ["a\0b"]],
   },
 };
+
+const OPTION: Bad[] = [["drop"], [1], [""]];
+const TVM_LIST: Bad[] = [["tvm-1"], [[]], [[7], VALUE, "tvmList[0]"], [[""], VALUE, "tvmList[0]"], [["tvm-1", long(65)], VALUE, "tvmList[1]"], [Array.from({ length: 101 }, (_, index) => `tvm-${index}`)]];
 
 const poolPatch: Shape = { good: { metadata: [] }, bad: { startTask: START_TASK, certificateReferences: CERTIFICATES, metadata: METADATA } };
 
@@ -132,6 +136,14 @@ const SHAPES: Readonly<Record<string, readonly [method: string, target: string, 
       bad: { targetDedicated: TARGET, resizeTimeout: RESIZE_TIMEOUT, tvmDeallocationOption: [["drop"], [1], [""]] },
     },
   ],
+  RemoveTVMs: [
+    "POST",
+    "/pools/p1?removetvms",
+    { good: { tvmList: ["tvm-1"] }, required: ["tvmList"], bad: { tvmList: TVM_LIST, resizeTimeout: RESIZE_TIMEOUT, tvmDeallocationOption: OPTION } },
+  ],
+  UpgradePoolOS: ["POST", "/pools/p1?upgradeos", { good: { targetOSVersion: "*" }, required: ["targetOSVersion"], bad: { targetOSVersion: [[""], [long(65)], [1]] } }],
+  RebootTVM: ["POST", "/pools/p1/tvms/tvm-1?reboot", { good: { rebootOption: "requeue" }, bad: { rebootOption: OPTION } }],
+  ReimageTVM: ["POST", "/pools/p1/tvms/tvm-1?reimage", { good: { reimageOption: "requeue" }, bad: { reimageOption: OPTION } }],
   AddWorkItem: [
     "POST",
     "/workitems",
@@ -212,7 +224,7 @@ describe.each(Object.entries(SHAPES).map(([name, [method, target, shape]]) => ({
 
   const send = (options: Parameters<typeof ask>[3]) => ask(service, method, target, options);
   const sendRaw = (raw: string | Uint8Array, headers: Record<string, string> = {}) => send({ raw, headers });
-  const optional = name === "TerminateJob";
+  const optional = ["TerminateJob", "RebootTVM", "ReimageTVM"].includes(name);
 
   test("what is missing is named", async () => {
     for (const property of shape.required ?? []) {

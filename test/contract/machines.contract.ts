@@ -5,6 +5,7 @@
 import type { MachineOrder, Machines } from "../../src/ports";
 import { eventually } from "../agent/eventually";
 import type { FakeService } from "../agent/fakeService";
+import { assignment } from "../agent/world";
 
 export interface OpenMachines {
   readonly port: Machines;
@@ -88,6 +89,25 @@ export function describeMachines(name: string, open: () => Promise<OpenMachines>
       await ensured([order("tvm-1", 1)]);
       expect(await listed()).toEqual([{ tvm: "tvm-1", boot: 2 }]);
       expect(service.tvm("tvm-1").joins).toBe(2);
+    });
+
+    test("a clean boot finds nothing of what the one before left, and joins like any other", async () => {
+      await machines.ensure([order("tvm-1")]);
+      await exchanging("tvm-1", 1);
+      const left = assignment("touch $WATASK_TVM_ROOT_DIR/shared/left");
+      service.assign("tvm-1", left);
+      await eventually(() => service.tvm("tvm-1").reports.some(({ kind }) => kind === "taskEnded"));
+      service.tvm("tvm-1").assigned.clear();
+      const look = async (id: string) => {
+        service.ask("tvm-1", { id, kind: "list", path: "shared" });
+        await eventually(() => service.tvm("tvm-1").exchanges.some(({ fileAnswers }) => fileAnswers.some((answer) => answer.id === id)));
+        return service.tvm("tvm-1").exchanges.flatMap(({ fileAnswers }) => fileAnswers).find((answer) => answer.id === id)?.entries?.map((entry) => entry.path);
+      };
+      expect(await look("before")).toEqual(["shared/left"]);
+      await ensured([order("tvm-1", 2, { clean: true })]);
+      await exchanging("tvm-1", 2);
+      expect(await look("after")).toEqual([]);
+      expect(service.problems).toEqual([]);
     });
 
     test("an order that cannot be carried out is answered with a sentence, and is nobody else's error", async () => {

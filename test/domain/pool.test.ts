@@ -1,5 +1,5 @@
 // The rules of a pool: which TVMs it has, how it is resized, and when it is gone.
-import { ALLOCATE_MAX, type PoolCommand, type PoolEvent, type PoolSpec, pool } from "../../src/domain/pool";
+import { ALLOCATE_MAX, type PoolCommand, type PoolEvent, type PoolSpec, currentOsVersion, pool } from "../../src/domain/pool";
 import { at, spec } from "../support/spec";
 
 const { given } = spec(pool);
@@ -146,4 +146,49 @@ test("the time of a user's change grows strictly, however fast the changes follo
   }
   expect(times).toHaveLength(6);
   expect([...new Set(times)].sort()).toEqual(times);
+});
+
+describe("TVMs removed by name", () => {
+  const remove = (...tvms: string[]): PoolCommand => ({ type: "RemoveTvms", at: at(10), tvms, timeoutMs: 600_000, option: "terminate" });
+
+  test("they go and the target with them, whatever the case of the names and however often they are named", () => {
+    const state = steady.when(remove("B", "b", "c")).then({ type: "PoolResized", at: at(10), target: 1, timeoutMs: 600_000, option: "terminate", tvms: ["b", "c"] });
+    expect(state).toMatchObject({ allocation: "resizing", spec: { targetDedicated: 1 }, resize: { tvms: ["b", "c"], option: "terminate" } });
+    expect(steady.and({ type: "PoolResized", at: at(10), target: 1, timeoutMs: 1, option: "requeue", tvms: ["b"] }, { ...ended, at: at(11) }).state.resize).not.toHaveProperty("tvms");
+  });
+
+  test("needs a steady pool and TVMs that it has", () => {
+    given(created, allocated).when(remove("a")).refused("PoolBeingResized");
+    steady.when(remove("a", "z")).refused("TVMNotFound");
+    steady.and(deletion).when(remove("a")).refused("PoolBeingDeleted");
+    given().when(remove("a")).refused("PoolNotFound");
+  });
+});
+
+describe("another operating system", () => {
+  const version = "WA-GUEST-OS-4.19_201504-01";
+  const upgrade = (to = version): PoolCommand => ({ type: "UpgradePoolOs", at: at(10), version: to });
+  const started: PoolEvent = { type: "PoolOsUpgradeStarted", at: at(10), version };
+
+  test("is the target at once and the present one when all TVMs have it", () => {
+    const state = steady.when(upgrade()).then(started);
+    expect(state).toMatchObject({ phase: "active", upgrade: { since: at(10), from: "*" }, spec: { targetOSVersion: version }, modifiedAt: at(10), stateAt: at(10) });
+    expect(currentOsVersion(state)).toBe("*");
+    const after = steady.and(started).when({ type: "EndPoolOsUpgrade", at: at(90) }).then({ type: "PoolOsUpgradeEnded", at: at(90) });
+    expect(currentOsVersion(after)).toBe(version);
+    expect(after).toMatchObject({ stateAt: at(90), modifiedAt: at(10) });
+    steady.when({ type: "EndPoolOsUpgrade", at: at(90) }).then();
+  });
+
+  test("is refused when it is the same, of another family, or at a wrong time; and meanwhile nothing is resized", () => {
+    steady.when(upgrade("*")).refused("PoolVersionEqualsUpgradeVersion");
+    steady.when(upgrade("WA-GUEST-OS-3.26_201504-01")).refused("OSVersionNotFound");
+    given(created).when(upgrade()).refused("PoolBeingResized");
+    given().when(upgrade()).refused("PoolNotFound");
+    const upgrading = steady.and(started);
+    upgrading.when(upgrade("*")).refused("UpgradePoolVersionConflict");
+    upgrading.when(resize).refused("OperationInvalidForCurrentState");
+    upgrading.when({ type: "RemoveTvms", at: at(11), tvms: ["a"], timeoutMs: 1, option: "requeue" }).refused("OperationInvalidForCurrentState");
+    expect(upgrading.and(deletion).state).not.toHaveProperty("upgrade");
+  });
 });

@@ -96,8 +96,8 @@ describe.each(CATEGORIES)("%s", (category) => {
 const REPEATABLE = new Set(["UpdatePool", "UpdateJob", "AllocateTvms"]);
 
 const EVENTS: { readonly [C in Category]: readonly (AnyEvent["type"])[] } = {
-  pool: ["PoolCreated", "PoolUpdated", "PoolResized", "PoolResizeStopped", "PoolResizeEnded", "PoolTvmsAllocated", "PoolTvmsReleased", "PoolDeletionStarted", "PoolDeleted"],
-  tvm: ["TvmAllocated", "TvmJoined", "TvmStartTaskStarted", "TvmStartTaskEnded", "TvmLost", "TvmRecovered", "TvmRestarting", "TvmLeaving", "TvmKept", "TvmRemoved"],
+  pool: ["PoolCreated", "PoolUpdated", "PoolResized", "PoolOsUpgradeStarted", "PoolOsUpgradeEnded", "PoolResizeStopped", "PoolResizeEnded", "PoolTvmsAllocated", "PoolTvmsReleased", "PoolDeletionStarted", "PoolDeleted"],
+  tvm: ["TvmAllocated", "TvmJoined", "TvmStartTaskStarted", "TvmStartTaskEnded", "TvmLost", "TvmRecovered", "TvmRestartRequested", "TvmRestarting", "TvmLeaving", "TvmKept", "TvmRemoved"],
   workItem: ["WorkItemCreated", "WorkItemJobSpawned", "WorkItemTerminationStarted", "WorkItemCompleted", "WorkItemDeletionStarted", "WorkItemDeleted"],
   job: ["JobCreated", "JobUpdated", "JobTerminationStarted", "JobCompleted", "JobDeletionStarted", "JobDeleted"],
   task: ["TaskQueued", "TaskAssigned", "TaskStarted", "TaskReturned", "TaskRetried", "TaskRequeued", "TaskCompleted", "TaskDeleted"],

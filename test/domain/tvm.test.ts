@@ -1,6 +1,6 @@
 // The rules of a TVM: one join a boot, the start task with its retries, loss and return, and how it leaves.
 import type { StartTask } from "../../src/domain/pool";
-import { type TvmCommand, type TvmEvent, tvm, usable } from "../../src/domain/tvm";
+import { type TvmCommand, type TvmEvent, awaitsRestart, tvm, usable } from "../../src/domain/tvm";
 import { at, spec } from "../support/spec";
 
 const { given } = spec(tvm);
@@ -200,5 +200,61 @@ describe("leaving", () => {
     expect(ready.and(leaving()).when({ type: "ForgetTvm", at: at(50) }).then(removed).phase).toBe("gone");
     ready.and(removed).when({ type: "ForgetTvm", at: at(51) }).then();
     given().when({ type: "ForgetTvm", at: at(51) }).then();
+  });
+});
+
+describe("started anew at its user's wish", () => {
+  const wish = (how: "reboot" | "reimage" = "reboot", option: "requeue" | "taskcompletion" = "requeue"): TvmCommand => ({ type: "RequestRestart", at: at(15), how, option });
+  const asked = (how: "reboot" | "reimage" | "upgrade" = "reboot", option: "requeue" | "taskcompletion" = "requeue"): TvmEvent => ({ type: "TvmRestartRequested", at: at(15), how, option });
+  const again = (reason: "reboot" | "reimage" | "upgrade" = "reboot"): TvmEvent => ({ type: "TvmRestarting", at: at(16), boot: 2, reason });
+  const begin = (boot = 1): TvmCommand => ({ type: "RestartTvm", at: at(16), boot, reason: "reboot" });
+
+  test("first it takes no more tasks, then it is between two boots, and ready again when it has joined", () => {
+    const state = ready.when(wish("reimage", "taskcompletion")).then(asked("reimage", "taskcompletion"));
+    expect(state).toMatchObject({ phase: "restarting", joined: true, boot: 1, restart: { how: "reimage", option: "taskcompletion" } });
+    expect([usable(state), awaitsRestart(state)]).toEqual([false, true]);
+    const between = ready.and(asked()).when(begin()).then(again());
+    expect(between).toMatchObject({ phase: "starting", joined: false, boot: 2, restart: { how: "reboot" } });
+    expect(awaitsRestart(between)).toBe(false);
+    const back = ready.and(asked(), again(), joined(2)).state;
+    expect(back).toMatchObject({ phase: "ready", boot: 2, lastBootAt: at(10) });
+    expect(back).not.toHaveProperty("restart");
+  });
+
+  test("the start task runs again", () => {
+    expect(waiting.and(runStarted(1), runEnded(1, 0), asked(), again(), joined(2, startTask())).state).toMatchObject({ phase: "waitingForStartTask", startTaskRun: 1 });
+  });
+
+  test("only while it is idle or running: else the code says what it is", () => {
+    const refusals: [ReturnType<typeof given>, string][] = [
+      [given(), "TVMNotFound"], [ready.and(removed), "TVMNotFound"], [given(allocated), "TVMBeingStarted"], [ready.and(restarting), "TVMBeingStarted"],
+      [ready.and(asked()), "TVMBeingRebooted"], [ready.and(asked("reimage")), "TVMBeingReimaged"], [ready.and(asked("reimage"), again("reimage")), "TVMBeingReimaged"],
+      [waiting, "OperationInvalidForCurrentState"], [waiting.and(runStarted(1), runEnded(1, 3)), "OperationInvalidForCurrentState"],
+      [ready.and(lost), "OperationInvalidForCurrentState"], [ready.and(leaving()), "OperationInvalidForCurrentState"],
+    ];
+    for (const [history, code] of refusals) history.when(wish()).refused(code);
+  });
+
+  test("one that is lost meanwhile is started anew all the same, and when it speaks again it still waits for that", () => {
+    const silent = ready.and(asked(), lost);
+    expect(silent.state).toMatchObject({ phase: "unknown", silent: true });
+    expect(awaitsRestart(silent.state)).toBe(true);
+    expect(silent.when({ type: "RecoverTvm", at: at(21), boot: 1 }).then({ type: "TvmRecovered", at: at(21), boot: 1 }).phase).toBe("restarting");
+  });
+
+  test("one whose machine ends by itself meanwhile is reimaged at that start", () => {
+    expect(ready.and(asked("reimage"), restarting).state).toMatchObject({ phase: "starting", boot: 2, restart: { how: "reimage" } });
+  });
+
+  test("one that is kept after all goes on being started anew", () => {
+    expect(ready.and(asked(), leaving("taskcompletion"), kept).state.phase).toBe("restarting");
+  });
+
+  test("an upgrade of its pool takes it in whatever state it is, once", () => {
+    const upgrade: TvmCommand = { type: "RequestRestart", at: at(15), how: "upgrade", option: "requeue" };
+    expect(ready.when(upgrade).then(asked("upgrade"))).toMatchObject({ phase: "restarting", upgradedFor: at(15) });
+    expect(ready.and(lost).when(upgrade).then(asked("upgrade")).phase).toBe("unknown");
+    given(allocated).when(upgrade).then(asked("upgrade"), { type: "TvmRestarting", at: at(15), boot: 2, reason: "upgrade" });
+    for (const history of [ready.and(asked("upgrade")), ready.and(asked("upgrade"), again("upgrade"), joined(2)), ready.and(leaving()), ready.and(removed), given()]) history.when(upgrade).then();
   });
 });

@@ -1,5 +1,5 @@
 // Pools of the classic dialect: bodies to use cases, outcomes to answers. No rule about pools is here.
-import { addPool, deletePool, getPool, listPools, resizePool, stopPoolResize, updatePool } from "../../app/pools";
+import { addPool, deletePool, getPool, listPools, removePoolTvms, resizePool, stopPoolResize, updatePool, upgradePoolOs } from "../../app/pools";
 import { isRejection } from "../../domain/decider";
 import type { PoolRow } from "../../views/pools";
 import { writeCondition } from "../conditions";
@@ -7,12 +7,12 @@ import { GET_QUERY, LIST_QUERY, listAnswer, readList } from "../lists";
 import { ALL, EQ_NE, type Fields } from "../odata";
 import { type Input, type Operation, operation } from "../operation";
 import { changed, created, deleted, read } from "./answers";
-import { POOL_PROPERTIES, poolPath, renderPool } from "./render";
-import { poolBody, poolChange, poolPatchBody, poolReplacement, poolSpec, resizeBody, resizeOf } from "./schemas";
+import { POOL_PROPERTIES, poolPath, poolState, renderPool } from "./render";
+import { poolBody, poolChange, poolPatchBody, poolReplacement, poolSpec, removalOf, removeTvmsBody, resizeBody, resizeOf, upgradeOsBody } from "./schemas";
 
 const fields: Fields<PoolRow> = {
   name: { type: "text", operators: [...ALL, "startswith"], of: (row) => row.name },
-  state: { type: "state", operators: EQ_NE, values: ["active", "deleting", "upgrading"], of: (row) => row.phase },
+  state: { type: "state", operators: EQ_NE, values: ["active", "deleting", "upgrading"], of: poolState },
   allocationState: { type: "state", operators: ["eq"], values: ["steady", "resizing", "stopping"], of: (row) => row.allocation },
   tvmSize: { type: "text", operators: EQ_NE, of: (row) => row.spec.tvmSize },
   enableAutoScale: { type: "boolean", operators: EQ_NE, of: () => false },
@@ -111,6 +111,30 @@ export const pools: readonly Operation[] = [
     version: "classic",
     run: async (input) =>
       changed(await stopPoolResize(input.ports, input.call, nameOf(input), writeCondition(input.conditions)), 202, idOf(input)),
+  }),
+  operation({
+    name: "RemoveTVMs",
+    method: "POST",
+    path: "/pools/{pool}",
+    verb: "removetvms",
+    action: "pool.resize",
+    version: "classic",
+    body: "required",
+    schema: removeTvmsBody,
+    run: async (input) =>
+      changed(await removePoolTvms(input.ports, input.call, nameOf(input), removalOf(input.body), writeCondition(input.conditions)), 202, idOf(input)),
+  }),
+  operation({
+    name: "UpgradePoolOS",
+    method: "POST",
+    path: "/pools/{pool}",
+    verb: "upgradeos",
+    action: "pool.update",
+    version: "classic",
+    body: "required",
+    schema: upgradeOsBody,
+    run: async (input) =>
+      changed(await upgradePoolOs(input.ports, input.call, nameOf(input), input.body.targetOSVersion, writeCondition(input.conditions)), 202, idOf(input)),
   }),
   operation({
     name: "DeletePool",

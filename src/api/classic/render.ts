@@ -4,7 +4,7 @@ import type { TvmInfo } from "../../app/pools";
 import type { TvmFile } from "../../app/tvmFiles";
 import type { SchedulingError } from "../../domain/errors";
 import type { Job, JobConstraints, JobSpec } from "../../domain/job";
-import type { Pool, StartTask } from "../../domain/pool";
+import { type Pool, type StartTask, currentOsVersion } from "../../domain/pool";
 import type { Task, TaskFile } from "../../domain/task";
 import { UNLIMITED, formatDuration } from "../../domain/time";
 import type { StartTaskInfo, Tvm } from "../../domain/tvm";
@@ -66,19 +66,22 @@ export const POOL_PROPERTIES = [
   "name", "url", "eTag", "lastModified", "creationTime", "state", "stateTransitionTime", "allocationState", "allocationStateTransitionTime",
   "osFamily", "targetOSVersion", "currentOSVersion", "tvmSize", "targetDedicated", "currentDedicated", "resizeTimeout", "resizeError",
   "enableAutoScale", "communication", "startTask", "certificateReferences", "metadata", "maxTasksPerTVM", "schedulingPolicy",
+  "storageAccountAffinity",
 ] as const;
+
+export const poolState = (pool: Pool): string => (pool.phase === "active" && pool.upgrade ? "upgrading" : pool.phase);
 
 export const renderPool = (pool: Pool, base: string) => ({
   name: pool.name,
   url: base + poolPath(pool.name),
   ...definition(pool),
-  state: pool.phase,
+  state: poolState(pool),
   stateTransitionTime: date(pool.stateAt),
   allocationState: pool.allocation,
   allocationStateTransitionTime: date(pool.allocationAt),
   osFamily: pool.spec.osFamily,
   targetOSVersion: pool.spec.targetOSVersion,
-  currentOSVersion: pool.spec.targetOSVersion,
+  currentOSVersion: currentOsVersion(pool),
   tvmSize: pool.spec.tvmSize,
   targetDedicated: pool.spec.targetDedicated,
   currentDedicated: pool.tvms.length,
@@ -97,6 +100,7 @@ export const renderPool = (pool: Pool, base: string) => ({
   metadata: metadata(pool.spec.metadata),
   maxTasksPerTVM: pool.spec.maxTasksPerTvm,
   schedulingPolicy: { tvmFillType: pool.spec.fillType },
+  storageAccountAffinity: pool.spec.storageAccountAffinity,
 });
 
 const TVM_STATES: Readonly<Partial<Record<Tvm["phase"], string>>> = {
@@ -112,7 +116,11 @@ export const TVM_STATE_NAMES: readonly string[] = [
 ];
 
 /** Busy or not is for the tasks to say; everything else is the TVM's own. */
-export const tvmState = ({ tvm, running }: Pick<TvmInfo, "tvm" | "running">): string => TVM_STATES[tvm.phase] ?? (running > 0 ? "running" : "idle");
+export const tvmState = ({ tvm, running }: Pick<TvmInfo, "tvm" | "running">): string => {
+  // From the wish on, until it has joined anew: a new operating system is a new image.
+  if (tvm.restart && (tvm.phase === "restarting" || tvm.phase === "starting")) return tvm.restart.how === "reboot" ? "rebooting" : "reimaging";
+  return TVM_STATES[tvm.phase] ?? (running > 0 ? "running" : "idle");
+};
 
 export const tvmStateAt = ({ tvm, running, tasks }: TvmInfo): string => {
   if (tvm.phase !== "ready" || running === 0) return tvm.stateAt;

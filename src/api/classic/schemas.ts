@@ -35,6 +35,8 @@ const resizeTimeout = duration(RESIZE_TIMEOUT_LEAST_MS, "PT5M").transform((milli
   Math.min(milliseconds ?? RESIZE_TIMEOUT_MOST_MS, RESIZE_TIMEOUT_MOST_MS),
 );
 const targetDedicated = z.int().min(0);
+const osVersion = text(64, 1);
+const tvmName = text(64, 1);
 const certificateReferences = notYetUnless(isEmptyList);
 
 const startTask = z.strictObject({
@@ -52,7 +54,7 @@ type StartTaskBody = z.output<typeof startTask>;
 export const poolBody = z.strictObject({
   name,
   osFamily: z.enum(["2", "3", "4"]),
-  targetOSVersion: text(64, 1).optional(),
+  targetOSVersion: osVersion.optional(),
   tvmSize: z.string().check((context) => {
     if (coresOf(context.value) === undefined)
       context.issues.push({ code: "custom", message: `expected one of ${sizeNames().join(", ")}`, input: context.value });
@@ -65,6 +67,7 @@ export const poolBody = z.strictObject({
   metadata: metadata.optional(),
   maxTasksPerTVM: z.int().min(1).optional(),
   schedulingPolicy: z.strictObject({ tvmFillType: word("Spread", "Pack") }).optional(),
+  storageAccountAffinity: text(TEXT_MAX, 1).optional(),
   enableAutoScale: notYetUnless((value) => value === false),
   autoScaleFormula: notYet,
 });
@@ -85,6 +88,7 @@ export const poolSpec = (body: z.output<typeof poolBody>, policy: Policy): PoolS
     maxTasksPerTvm: body.maxTasksPerTVM ?? 1,
     fillType: body.schedulingPolicy?.tvmFillType ?? "Spread",
     ...present({ startTask: body.startTask && startTaskSpec(body.startTask), metadata: body.metadata }),
+    ...present({ storageAccountAffinity: body.storageAccountAffinity }),
   };
 };
 
@@ -126,10 +130,12 @@ export const poolReplacement = (body: z.output<typeof poolPatchBody>, policy: Po
   return "rejected" in change ? change : { startTask: null, metadata: [], certificateReferences: [], ...change };
 };
 
+const deallocationOption = word("requeue", "terminate", "taskcompletion", "retaineddata");
+
 export const resizeBody = z.strictObject({
   targetDedicated,
   resizeTimeout: resizeTimeout.optional(),
-  tvmDeallocationOption: word("requeue", "terminate", "taskcompletion", "retaineddata").optional(),
+  tvmDeallocationOption: deallocationOption.optional(),
 });
 
 export const resizeOf = (body: z.output<typeof resizeBody>, policy: Policy) =>
@@ -138,6 +144,26 @@ export const resizeOf = (body: z.output<typeof resizeBody>, policy: Policy) =>
     timeoutMs: body.resizeTimeout ?? RESIZE_TIMEOUT_LEAST_MS,
     option: body.tvmDeallocationOption ?? ("requeue" as const),
   };
+
+/** Most TVMs of one call (reference section 8). */
+export const REMOVE_TVMS_MAX = 100;
+
+export const removeTvmsBody = z.strictObject({
+  tvmList: z.array(tvmName).min(1).max(REMOVE_TVMS_MAX),
+  resizeTimeout: resizeTimeout.optional(),
+  tvmDeallocationOption: deallocationOption.optional(),
+});
+
+export const removalOf = (body: z.output<typeof removeTvmsBody>) => ({
+  tvms: body.tvmList,
+  timeoutMs: body.resizeTimeout ?? RESIZE_TIMEOUT_LEAST_MS,
+  option: body.tvmDeallocationOption ?? ("requeue" as const),
+});
+
+export const upgradeOsBody = z.strictObject({ targetOSVersion: osVersion });
+
+export const rebootBody = z.strictObject({ rebootOption: deallocationOption.optional() });
+export const reimageBody = z.strictObject({ reimageOption: deallocationOption.optional() });
 
 // ---------------------------------------------------------------- work items and jobs
 

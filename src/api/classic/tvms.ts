@@ -1,10 +1,12 @@
-// TVMs of the classic dialect: read only so far. They have no ETag, so no conditions.
+// TVMs of the classic dialect. They have no ETag, so no conditions.
 import { type TvmInfo, getTvm, listTvms } from "../../app/pools";
-import { isRejection } from "../../domain/decider";
+import { restartTvm } from "../../app/tvms";
+import { type Rejection, isRejection } from "../../domain/decider";
 import { GET_QUERY, LIST_QUERY, entity, listAnswer, readList, readSelect, selected } from "../lists";
 import { ALL, EQ_NE, type Fields } from "../odata";
-import { type Operation, operation } from "../operation";
-import { TVM_PROPERTIES, TVM_STATE_NAMES, renderTvm, tvmState, tvmStateAt } from "./render";
+import { type Answer, type Input, type Operation, operation } from "../operation";
+import { TVM_PROPERTIES, TVM_STATE_NAMES, renderTvm, tvmPath, tvmState, tvmStateAt } from "./render";
+import { rebootBody, reimageBody } from "./schemas";
 
 const fields: Fields<TvmInfo> = {
   state: { type: "state", operators: EQ_NE, values: TVM_STATE_NAMES, of: tvmState },
@@ -16,6 +18,9 @@ const fields: Fields<TvmInfo> = {
   "startTaskInfo/state": { type: "state", operators: ["eq"], values: ["running", "completed"], of: ({ tvm }) => tvm.startTaskInfo?.state },
   "startTaskInfo/exitCode": { type: "number", operators: ALL, of: ({ tvm }) => tvm.startTaskInfo?.exitCode },
 };
+
+const accepted = (input: Pick<Input, "names" | "base">, outcome: unknown): Answer | Rejection =>
+  isRejection(outcome) ? outcome : { status: 202, headers: { DataServiceId: input.base + tvmPath(input.names.pool as string, input.names.tvm as string) } };
 
 export const tvms: readonly Operation[] = [
   operation({
@@ -44,6 +49,36 @@ export const tvms: readonly Operation[] = [
       if (isRejection(select)) return select;
       const found = await getTvm(ports, call, names.pool as string, names.tvm as string);
       return isRejection(found) ? found : { status: 200, json: entity(base, "tvms", selected(renderTvm(found, base), select)) };
+    },
+  }),
+  operation({
+    name: "RebootTVM",
+    method: "POST",
+    path: "/pools/{pool}/tvms/{tvm}",
+    verb: "reboot",
+    action: "tvm.change",
+    version: "classic",
+    body: "optional",
+    schema: rebootBody,
+    run: async (input) => {
+      const { ports, call, names, body } = input;
+      const wish = { how: "reboot", option: body.rebootOption ?? "requeue" } as const;
+      return accepted(input, await restartTvm(ports, call, names.pool as string, names.tvm as string, wish));
+    },
+  }),
+  operation({
+    name: "ReimageTVM",
+    method: "POST",
+    path: "/pools/{pool}/tvms/{tvm}",
+    verb: "reimage",
+    action: "tvm.change",
+    version: "classic",
+    body: "optional",
+    schema: reimageBody,
+    run: async (input) => {
+      const { ports, call, names, body } = input;
+      const wish = { how: "reimage", option: body.reimageOption ?? "requeue" } as const;
+      return accepted(input, await restartTvm(ports, call, names.pool as string, names.tvm as string, wish));
     },
   }),
 ];
