@@ -2,7 +2,7 @@
 // sees this file.
 import path from "node:path";
 import { aesSealer } from "./adapters/aesSealer";
-import { fileAccounts } from "./adapters/fileAccounts";
+import { type AccountFiles, accountFiles, fileAccounts } from "./adapters/fileAccounts";
 import { type SignedFiles, folderFiles } from "./adapters/folderFiles";
 import { localSignals } from "./adapters/localSignals";
 import { processMachines } from "./adapters/processMachines";
@@ -72,3 +72,6 @@ export const embedded = (settings: EmbeddedSettings, baseUrl: () => string): Emb
     },
   };
 };
+
+/** The accounts of a data folder, whether a service runs on it or not. */
+export const accountsOf = (data: string): AccountFiles => accountFiles(path.join(data, "keys"), () => systemClock.now());

@@ -4,7 +4,7 @@ import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node
 import path from "node:path";
 import { rebuild } from "./app/rebuild";
 import { usePorts } from "./compose";
-import { type Embedded, embedded } from "./embedded";
+import { type Embedded, accountsOf, embedded } from "./embedded";
 import { provideCoreModule } from "./host/functionsCore";
 import { startHost } from "./host/main";
 import { type EmbeddedOptions, type EmbeddedSettings, embeddedSettings } from "./settings";
@@ -34,7 +34,7 @@ export const startService = async (options: StartOptions = {}): Promise<RunningS
     const host = await startOn(settings, parts, (listening) => {
       url = listening;
     });
-    writeEndpoint(settings.data, host.url);
+    writeEndpoint(settings.data, host.url, settings.account);
     let stopped: Promise<void> | undefined;
     return {
       url: host.url,
@@ -60,6 +60,9 @@ export const rebuildViews = async (options: StartOptions, progress: (commits: nu
     await parts.close({ stopMachines: false });
   }
 };
+
+/** The accounts of a data folder, to be listed and changed by whoever may write to it, whether a service runs on it or not. */
+export const accountsIn = (data: string): ReturnType<typeof accountsOf> => accountsOf(path.resolve(data));
 
 type Host = Awaited<ReturnType<typeof startHost>>;
 
@@ -100,8 +103,9 @@ const portFile = (data: string): string => path.join(data, "port.json");
 
 const endpointFile = (data: string): string => path.join(data, "service.json");
 
-const writeEndpoint = (data: string, url: string): void => {
-  writeWhole(endpointFile(data), { url, pid: process.pid });
+/** `account`: whom a client speaks for that does not say. */
+const writeEndpoint = (data: string, url: string, account: string): void => {
+  writeWhole(endpointFile(data), { url, pid: process.pid, account });
   writeWhole(portFile(data), { port: Number(new URL(url).port) });
 };
 

@@ -53,6 +53,7 @@ const COMMON: Readonly<Record<string, OptionSpec>> = {
 };
 const CONNECTION: Readonly<Record<string, OptionSpec>> = {
   data: { type: "string", value: "DIR", help: `data folder of the service (default ./${DEFAULT_DATA}, or BATCHLEDGER_URL)` },
+  account: { type: "string", value: "NAME", help: "which account to speak for (default: the service's own, or BATCHLEDGER_ACCOUNT)" },
 };
 
 export const optionsOf = (command: Command): Record<string, OptionSpec> => ({ ...command.options, ...(command.connects ? CONNECTION : {}), ...COMMON });
@@ -74,7 +75,7 @@ export async function runCommand(command: Command, args: readonly string[], io: 
     io, operands: positionals, rest: cut < 0 ? undefined : args.slice(cut + 1), json: values["json"] === true, text,
     texts: (option) => (values[option] as string[] | undefined) ?? [],
     flag: (option) => values[option] === true,
-    client: (patienceMs) => (client ??= createClient(() => findConnection(text("data"), io.env), { signal: io.signal, ...(patienceMs === undefined ? {} : { patienceMs }) })),
+    client: (patienceMs) => (client ??= createClient(() => findConnection(text("data"), io.env, text("account")), { signal: io.signal, ...(patienceMs === undefined ? {} : { patienceMs }) })),
   };
   try {
     return await command.run(invocation);

@@ -15,10 +15,16 @@ export interface Connection {
 
 export const DEFAULT_DATA = ".batchledger";
 
-/** `data` (the --data option) wins over the environment, which wins over ./.batchledger. Throws a Failure that says what is missing. */
-export function findConnection(data: string | undefined, env: NodeJS.ProcessEnv): Connection {
-  if (data === undefined && env["BATCHLEDGER_URL"]) return fromEnvironment(env["BATCHLEDGER_URL"], env);
-  return fromFolder(path.resolve(data ?? DEFAULT_DATA), env["BATCHLEDGER_ACCOUNT"]);
+/** The account of a service that was not told another name. */
+const DEFAULT_ACCOUNT = "local";
+
+/**
+ * `data` (the --data option) wins over the environment, which wins over ./.batchledger; `account` (--account) over
+ * BATCHLEDGER_ACCOUNT, which wins over the service's own. Throws a Failure that says what is missing.
+ */
+export function findConnection(data: string | undefined, env: NodeJS.ProcessEnv, account?: string): Connection {
+  if (data === undefined && env["BATCHLEDGER_URL"]) return fromEnvironment(env["BATCHLEDGER_URL"], env, account);
+  return fromFolder(path.resolve(data ?? DEFAULT_DATA), account ?? env["BATCHLEDGER_ACCOUNT"]);
 }
 
 /** The key of a data folder, which may be read whether the service runs or not. */
@@ -26,8 +32,9 @@ export function readKey(folder: string, wanted?: string): { account: string; key
   const keys = path.join(folder, "keys");
   const names = existsSync(keys) ? readdirSync(keys).filter((name) => name.endsWith(".key")).map((name) => name.slice(0, -4)) : [];
   if (names.length === 0) throw new Failure(EXIT.unreachable, `There is no service data in ${folder}.`, START);
-  if (wanted === undefined && names.length > 1) throw usage(`${keys} holds several accounts: ${names.join(", ")}.`, "Say which: --account NAME or BATCHLEDGER_ACCOUNT.");
-  const account = wanted ?? (names[0] as string);
+  const usual = names.includes(DEFAULT_ACCOUNT) ? DEFAULT_ACCOUNT : names.length === 1 ? names[0] : undefined;
+  const account = wanted ?? usual;
+  if (account === undefined) throw usage(`${keys} holds several accounts: ${names.join(", ")}.`, "Say which: --account NAME or BATCHLEDGER_ACCOUNT.");
   if (!names.includes(account)) throw usage(`${keys} has no account ${account}; it has ${names.join(", ")}.`);
   const keyFile = path.join(keys, `${account}.key`);
   return { account, keyFile, key: firstLine(keyFile) };
@@ -35,8 +42,9 @@ export function readKey(folder: string, wanted?: string): { account: string; key
 
 const START = "Start the service with `batchledger start` in this folder, or say where its data is: --data DIR.";
 
-function fromEnvironment(url: string, env: NodeJS.ProcessEnv): Connection {
+function fromEnvironment(url: string, env: NodeJS.ProcessEnv, wanted: string | undefined): Connection {
   const account = env["BATCHLEDGER_ACCOUNT"];
+  if (wanted !== undefined && wanted !== account) throw usage("--account and BATCHLEDGER_ACCOUNT differ, and the key in the environment is of one account.", "Set BATCHLEDGER_ACCOUNT and its key.");
   const keyFile = env["BATCHLEDGER_KEY_FILE"];
   const key = env["BATCHLEDGER_KEY"];
   if (!account) throw usage("BATCHLEDGER_URL is set but BATCHLEDGER_ACCOUNT is not.", "`batchledger env` prints all that is needed.");
@@ -49,7 +57,7 @@ function fromEnvironment(url: string, env: NodeJS.ProcessEnv): Connection {
 function fromFolder(folder: string, account: string | undefined): Connection {
   const file = path.join(folder, "service.json");
   if (!existsSync(file)) throw new Failure(EXIT.unreachable, `No service runs on the data in ${folder}.`, START);
-  let found: { url?: unknown; pid?: unknown };
+  let found: { url?: unknown; pid?: unknown; account?: unknown };
   try {
     found = JSON.parse(readFileSync(file, "utf8")) as typeof found;
   } catch {
@@ -58,7 +66,7 @@ function fromFolder(folder: string, account: string | undefined): Connection {
   if (typeof found.url !== "string") throw new Failure(EXIT.unreachable, `${file} names no address.`, START);
   // A killed service leaves the file behind: do not wait for an answer that cannot come.
   if (typeof found.pid === "number" && !alive(found.pid)) throw new UnreachableError(found.url, "the service ended without cleaning up");
-  return { url: found.url.replace(/\/+$/, ""), ...readKey(folder, account) };
+  return { url: found.url.replace(/\/+$/, ""), ...readKey(folder, account ?? (typeof found.account === "string" ? found.account : undefined)) };
 }
 
 function alive(pid: number): boolean {

@@ -12,3 +12,9 @@ export async function rebuildViews(options: StartOptions, progress: (commits: nu
   const service = require("../service") as typeof import("../service");
   return service.rebuildViews(options, progress);
 }
+
+/** The accounts of a data folder, whether a service runs on it or not. */
+export function accountsIn(data: string): ReturnType<typeof import("../service").accountsIn> {
+  const service = require("../service") as typeof import("../service");
+  return service.accountsIn(data);
+}

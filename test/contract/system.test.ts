@@ -5,7 +5,7 @@ import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync, chmodSync, 
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { aesSealer } from "../../src/adapters/aesSealer";
-import { fileAccounts } from "../../src/adapters/fileAccounts";
+import { accountFiles, fileAccounts } from "../../src/adapters/fileAccounts";
 import { localSignals } from "../../src/adapters/localSignals";
 import { systemClock, systemRandom } from "../../src/adapters/system";
 import type { Clock } from "../../src/ports";
@@ -57,10 +57,10 @@ describe("sealer", () => {
 });
 
 describe("accounts", () => {
-  test("the first start makes one random key of 64 bytes for `local`, the next keeps it", async () => {
+  test("the first start makes two random keys of 64 bytes for `local`, the next keeps them", async () => {
     const keys = await fileAccounts(folder).keys("local");
-    expect(keys).toHaveLength(1);
-    expect(Buffer.from(keys![0]!, "base64")).toHaveLength(64);
+    expect(new Set(keys).size).toBe(2);
+    for (const key of keys!) expect(Buffer.from(key, "base64")).toHaveLength(64);
     expect(statSync(path.join(folder, "local.key")).mode & 0o777).toBe(0o600);
     expect(await fileAccounts(folder).keys("local")).toEqual(keys);
     expect(await fileAccounts(path.join(folder, "b")).keys("local")).not.toEqual(keys);
@@ -78,6 +78,43 @@ describe("accounts", () => {
     rmSync(file);
     expect(await accounts.keys("contoso")).toBeUndefined();
     expect(existsSync(path.join(folder, "local.key"))).toBe(false);
+  });
+
+  test("whoever may write to the folder adds, lists, rotates and removes accounts, and the service goes by it at once", async () => {
+    const accounts = fileAccounts(folder);
+    const files = accountFiles(folder, () => new Date("2015-07-09T19:31:21Z"));
+    expect(await accounts.keys("contoso")).toBeUndefined();
+    expect([files.add("contoso"), files.add("contoso")]).toEqual([true, false]);
+    expect(files.names()).toEqual(["contoso", "local"]);
+    const [primary, secondary] = (await accounts.keys("contoso"))!;
+    expect(statSync(files.file("contoso")).mode & 0o777).toBe(0o600);
+    // The other key stays good while one is replaced: nobody is ever without.
+    expect(files.rotate("contoso", "secondary")).toBe(true);
+    const [first, fresh] = (await accounts.keys("contoso"))!;
+    expect(first).toBe(primary);
+    expect(fresh).not.toBe(secondary);
+    expect(files.rotate("contoso", "primary")).toBe(true);
+    const [newest, kept] = (await accounts.keys("contoso"))!;
+    expect(kept).toBe(fresh);
+    expect([primary, secondary, fresh]).not.toContain(newest);
+    expect([files.remove("contoso"), files.remove("contoso"), files.rotate("contoso", "primary")]).toEqual([true, false, false]);
+    expect(await accounts.keys("contoso")).toBeUndefined();
+    expect(files.keys("contoso")).toBeUndefined();
+    for (const name of ["../x", "A", "ab", ""]) expect(() => files.add(name)).toThrow("is not an account name");
+    // What was done is kept, and never a key.
+    const log = readFileSync(path.join(folder, "accounts.log"), "utf8");
+    expect(log.trim().split("\n").map((line) => (JSON.parse(line) as { action: string }).action)).toEqual(["add", "rotate secondary", "rotate primary", "remove"]);
+    for (const key of [primary, secondary, fresh, newest]) expect(log).not.toContain(key);
+    expect(statSync(path.join(folder, "accounts.log")).mode & 0o777).toBe(0o600);
+  });
+
+  test("an account of one key, as earlier releases made them, gains a second one", async () => {
+    const one = Buffer.alloc(64, 7).toString("base64");
+    writeFileSync(path.join(folder, "old.key"), `${one}\n`, { mode: 0o600 });
+    const files = accountFiles(folder, () => new Date(0));
+    expect(files.keys("old")).toEqual([one]);
+    files.rotate("old", "secondary");
+    expect(files.keys("old")).toEqual([one, expect.stringMatching(/^.{88}$/)]);
   });
 
   test("names that are no accounts are unknown, and never become paths", async () => {

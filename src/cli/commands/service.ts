@@ -29,7 +29,7 @@ export const serviceCommands: readonly Command[] = [
   {
     words: "key show", operands: "", operandsMin: 0, operandsMax: 0, connects: true,
     summary: "Prints the account key. Whoever has it may do everything.",
-    options: { account: { type: "string", value: "NAME", help: "which account (default: the only one)" } },
+    options: {},
     run: showKey,
   },
   {
@@ -130,15 +130,15 @@ function welcome(service: { url: string; account: string; keyFile: string; data:
 async function showKey(call: Invocation): Promise<number> {
   const account = call.text("account");
   const found = call.text("data") === undefined && call.io.env["BATCHLEDGER_URL"]
-    ? findConnection(undefined, call.io.env)
-    : readKey(path.resolve(call.io.cwd, call.text("data") ?? DEFAULT_DATA), account);
+    ? findConnection(undefined, call.io.env, account)
+    : readKey(path.resolve(call.io.cwd, call.text("data") ?? DEFAULT_DATA), account ?? call.io.env["BATCHLEDGER_ACCOUNT"]);
   if (call.json) json(call.io, { account: found.account, key: found.key, ...(found.keyFile ? { keyFile: found.keyFile } : {}) });
   else call.io.out(`${found.key}\n`);
   return EXIT.ok;
 }
 
 async function printEnv(call: Invocation): Promise<number> {
-  const { url, account, key, keyFile } = findConnection(call.text("data"), call.io.env);
+  const { url, account, key, keyFile } = findConnection(call.text("data"), call.io.env, call.text("account"));
   const variables: Record<string, string> = {
     BATCHLEDGER_URL: url,
     BATCHLEDGER_ACCOUNT: account,
