@@ -31,7 +31,8 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   service: ["compose", "embedded", "settings", "host", "app", "node:*"],
   // The agent talks HTTP to the service, and shares nothing with it but the protocol.
   agent: ["wire", "node:*"],
-  cli: ["service", "node:*"],
+  // domain: the formula language, which is pure, so that formulas can be tried without a service.
+  cli: ["service", "domain", "node:*"],
   bench: ["adapters", "agent", "service", "cli", "domain", "app", "process", "type ports", "wire", "node:*"],
 };
 

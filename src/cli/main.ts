@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs";
 import path from "node:path";
 import { type Command, helpOf, runCommand } from "./command";
 import { accountCommands } from "./commands/account";
+import { autoscaleTestCommand } from "./commands/autoscaleTest";
 import { demoCommand } from "./commands/demo";
 import { explainCommands } from "./commands/explain";
 import { fileCommands } from "./commands/files";
@@ -16,6 +17,7 @@ import { type Io, clean } from "./output";
 /** In the order of the overview. */
 export const COMMANDS: readonly Command[] = [
   ...serviceCommands.slice(0, 1), demoCommand, submitCommand, ...workCommands, ...fileCommands, ...explainCommands, ...poolCommands, ...serviceCommands.slice(1), ...accountCommands,
+  autoscaleTestCommand,
 ];
 
 /** Runs one command line (without program names); resolves to the exit code and never rejects. */
