@@ -1,5 +1,7 @@
 // The embedded default: everything on this machine, in one folder. Only the local service composes it; the deployed app never
 // sees this file.
+import { constants } from "node:fs";
+import { cp, mkdir, readdir } from "node:fs/promises";
 import path from "node:path";
 import { aesSealer } from "./adapters/aesSealer";
 import { type AccountFiles, accountFiles, fileAccounts } from "./adapters/fileAccounts";
@@ -9,10 +11,11 @@ import { processMachines } from "./adapters/processMachines";
 import { openSqlite } from "./adapters/sqlite";
 import { sqliteBus } from "./adapters/sqliteBus";
 import { sqliteEventStore } from "./adapters/sqliteEventStore";
+import { copySqlite, sqliteIntegrity } from "./adapters/sqliteIntegrity";
 import { sqliteViews } from "./adapters/sqliteViews";
 import { consoleLog, systemClock, systemRandom } from "./adapters/system";
 import type { BasePorts } from "./compose";
-import type { EventStore, FeedSource, Files, QueueSource } from "./ports";
+import type { EventStore, FeedSource, Files, Integrity, QueueSource } from "./ports";
 import type { EmbeddedSettings } from "./settings";
 
 /** What the embedded default is made of: ports for the functions, sources for the local host's pumps. */
@@ -21,6 +24,7 @@ export interface Embedded {
   readonly queueSource: QueueSource;
   readonly feed: EventStore & FeedSource;
   readonly files: Files & SignedFiles;
+  readonly integrity: Integrity;
   /** The service is about to stop: whoever waits for news is answered. */
   stopWaiting(): void;
   /** Ends the machines and closes what is open. */
@@ -64,6 +68,7 @@ export const embedded = (settings: EmbeddedSettings, baseUrl: () => string): Emb
     queueSource: bus,
     feed: eventStore,
     files,
+    integrity: sqliteIntegrity(db),
     stopWaiting: () => signals.close(),
     async close({ stopMachines }) {
       if (stopMachines) await machines.stopAll();
@@ -75,3 +80,18 @@ export const embedded = (settings: EmbeddedSettings, baseUrl: () => string): Emb
 
 /** The accounts of a data folder, whether a service runs on it or not. */
 export const accountsOf = (data: string): AccountFiles => accountFiles(path.join(data, "keys"), () => systemClock.now());
+
+/**
+ * Copies what the data folder keeps to a new one, also while the service runs: events and views as of one moment, then keys and
+ * files. What the host keeps is left out: it is made again from the events. Throws when `to` exists and is not empty.
+ */
+export const copyData = async (data: string, to: string): Promise<void> => {
+  await mkdir(to, { recursive: true, mode: 0o700 });
+  if ((await readdir(to)).length > 0) throw new Error(`${to} is not empty: a backup needs a folder of its own.`);
+  copySqlite(path.join(data, "ledger.db"), path.join(to, "ledger.db"));
+  // After the events: whatever they speak of is there by now.
+  for (const folder of ["keys", "files"])
+    await cp(path.join(data, folder), path.join(to, folder), { recursive: true, preserveTimestamps: true, mode: constants.COPYFILE_FICLONE }).catch((error: NodeJS.ErrnoException) => {
+      if (error.code !== "ENOENT") throw error;
+    });
+};

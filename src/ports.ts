@@ -97,6 +97,18 @@ export interface Views {
   clear(): Promise<void>;
 }
 
+/** For looking over a store as a whole: what the other ports cannot ask, for they refuse damaged data one piece at a time. */
+export interface Integrity {
+  /** What is wrong with the store's own structure, in its own words; empty: it is sound. */
+  pages(): Promise<string[]>;
+  /** Looks at every stored commit: tells what is wrong with which stream, and answers how many commits there are. */
+  commits(problem: (stream: string, text: string) => void, progress: (commits: number) => void): Promise<number>;
+  /** Streams in name order after the one given. */
+  streams(after: string, limit: number): Promise<string[]>;
+  /** How many rows the view has, tombstones included. */
+  rows(view: ViewLayout<never> | ViewLayout): Promise<number>;
+}
+
 // ---------------------------------------------------------------- messages
 
 export type QueueName = "commands" | "reports" | "wakes";

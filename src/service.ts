@@ -3,8 +3,9 @@
 import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { rebuild } from "./app/rebuild";
+import { type Progress, type Verified, verify } from "./app/verify";
 import { usePorts } from "./compose";
-import { type Embedded, accountsOf, embedded } from "./embedded";
+import { type Embedded, accountsOf, copyData, embedded } from "./embedded";
 import { provideCoreModule } from "./host/functionsCore";
 import { startHost } from "./host/main";
 import { type EmbeddedOptions, type EmbeddedSettings, embeddedSettings } from "./settings";
@@ -63,6 +64,19 @@ export const rebuildViews = async (options: StartOptions, progress: (commits: nu
 
 /** The accounts of a data folder, to be listed and changed by whoever may write to it, whether a service runs on it or not. */
 export const accountsIn = (data: string): ReturnType<typeof accountsOf> => accountsOf(path.resolve(data));
+
+/** Looks over a data folder with the service stopped; `problem` is told each fault. Throws when it runs, or the file is no database. */
+export const verifyData = async (options: StartOptions, problem: (text: string) => void, progress: Progress): Promise<Verified> => {
+  const parts = embedded(embeddedSettings(options), () => "");
+  try {
+    return await verify(parts.ports, parts.integrity, problem, progress);
+  } finally {
+    await parts.close({ stopMachines: false });
+  }
+};
+
+/** A copy of a data folder that a service can be started on, made while the service runs or not. */
+export const backupData = async (data: string, to: string): Promise<void> => copyData(path.resolve(data), path.resolve(to));
 
 type Host = Awaited<ReturnType<typeof startHost>>;
 

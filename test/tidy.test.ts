@@ -22,7 +22,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   adapters: ["type ports", "type durable-functions", "node:*", "@azure/*"],
   compose: ["adapters", "azure", "type ports", "settings", "durable-functions", "type @azure/functions"],
   // The two compositions: this machine's, which only the local service knows, and Azure's.
-  embedded: ["adapters", "type compose", "type ports", "type settings", "node:path"],
+  embedded: ["adapters", "type compose", "type ports", "type settings", "node:fs", "node:fs/promises", "node:path"],
   azure: ["adapters", "domain", "type compose", "type ports", "type settings", "@azure/identity", "node:fs", "node:path"],
   functions: ["api", "app", "process", "compose", "type ports", "@azure/functions", "durable-functions"],
   // The local host stands in for the platform: it knows the ports' types and the functions' library, and nothing of the service.

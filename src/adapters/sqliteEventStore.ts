@@ -1,6 +1,8 @@
 // The event store on SQLite: one row a commit, in one table that is also the feed. It never changes a stored commit and
-// never leaves a gap in a stream; only `forget` removes, and then a whole partition.
+// never leaves a gap in a stream; only `forget` removes, and then a whole partition. A commit whose bytes are not those that
+// were written is refused, never handed on.
 
+import { crc32 } from "node:zlib";
 import type { AppendOutcome, Commit, EventStore, FeedSource, StoredEvent } from "../ports";
 import type { Sqlite } from "./sqlite";
 
@@ -15,23 +17,25 @@ const schema = `
     id TEXT NOT NULL,
     events TEXT NOT NULL,
     snapshot TEXT,
-    writer TEXT NOT NULL);
+    writer TEXT NOT NULL,
+    checksum INTEGER);
   CREATE UNIQUE INDEX IF NOT EXISTS commits_stream ON commits (stream, version);
   CREATE INDEX IF NOT EXISTS commits_snapshot ON commits (stream, version) WHERE snapshot IS NOT NULL;
   CREATE INDEX IF NOT EXISTS commits_partition ON commits (partition) WHERE version = 1;
 `;
 
-const columns = "position, stream, version, partition, id, events, snapshot, writer";
+const columns = "position, stream, version, partition, id, events, snapshot, writer, checksum";
 const commitsPerUnit = 500;
 const forgottenStreamsPerUnit = 200;
 
 /** In the order of `columns`: as an array a row is read in two thirds of the time. */
 type CommitRow = [position: number, stream: string, version: number, partition: string, id: string, events: string,
-  snapshot: string | null, writer: string];
+  snapshot: string | null, writer: string, checksum: number | null];
 
 /** `onAppend` listeners are called after commits are durable, once for all that were written in the same turn. */
 export function sqliteEventStore(db: Sqlite): EventStore & FeedSource {
   db.define(schema);
+  addChecksum(db);
   const listeners = new Set<() => void>();
   let announced = false;
   let last = lastPosition(db);
@@ -88,6 +92,12 @@ export function sqliteEventStore(db: Sqlite): EventStore & FeedSource {
 const loadSql = `SELECT ${columns} FROM commits WHERE stream = ? AND version >=
   coalesce((SELECT max(version) FROM commits WHERE stream = ? AND snapshot IS NOT NULL), 1) ORDER BY version`;
 
+/** A table of an earlier release has none: its commits are read as they are. */
+function addChecksum(db: Sqlite): void {
+  const known = db.statement("SELECT 1 FROM pragma_table_info('commits') WHERE name = 'checksum'").get();
+  if (known === undefined) db.define("ALTER TABLE commits ADD COLUMN checksum INTEGER");
+}
+
 function lastPosition(db: Sqlite): number {
   const row = db.statement(`SELECT max(coalesce((SELECT max(position) FROM commits), 0),
     coalesce((SELECT value FROM meta WHERE name = 'commits.position'), 0)) AS last`).get();
@@ -99,10 +109,12 @@ function appendOne(db: Sqlite, commit: Commit, position: number, lost: Set<strin
   if (lost.has(commit.stream)) return "conflict";
   const { stream, version } = commit;
   const snapshot = commit.snapshot === undefined ? null : JSON.stringify(commit.snapshot);
-  const values = [position, stream, version, commit.partition, commit.id, JSON.stringify(commit.events), snapshot, commit.by];
+  const events = JSON.stringify(commit.events);
+  const sum = checksum(stream, version, commit.partition, commit.id, events, snapshot, commit.by);
+  const values = [position, stream, version, commit.partition, commit.id, events, snapshot, commit.by, sum];
   const { changes } = version === 1
-    ? db.statement(`INSERT INTO commits (${columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`).run(...values)
-    : db.statement(`INSERT INTO commits (${columns}) SELECT ?, ?, ?, ?, ?, ?, ?, ?
+    ? db.statement(`INSERT INTO commits (${columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`).run(...values)
+    : db.statement(`INSERT INTO commits (${columns}) SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?
         WHERE EXISTS (SELECT 1 FROM commits WHERE stream = ? AND version = ?) ON CONFLICT DO NOTHING`)
       .run(...values, stream, version - 1);
   if (changes === 1) return "ok";
@@ -126,15 +138,55 @@ function rowsOf(db: Sqlite, sql: string, ...values: (string | number)[]): Commit
   return select.all(...values) as unknown as CommitRow[];
 }
 
-function toCommit([, stream, version, partition, id, events, snapshot, by]: CommitRow): Commit {
-  const commit = { stream, partition, version, id, events: parse(stream, version, events) as StoredEvent[], by };
-  return snapshot === null ? commit : { ...commit, snapshot: parse(stream, version, snapshot) };
+function toCommit(row: CommitRow): Commit {
+  const [, stream, version, partition, id, events, snapshot, by] = row;
+  const fault = faultOf(row);
+  if (fault !== undefined) throw new Error(`Stream ${stream} version ${version} is damaged: ${fault}.`);
+  const commit = { stream, partition, version, id, events: JSON.parse(events) as StoredEvent[], by };
+  return snapshot === null ? commit : { ...commit, snapshot: JSON.parse(snapshot) as unknown };
 }
 
-function parse(stream: string, version: number, text: string): unknown {
+/** What is wrong with a stored commit, if anything is: its bytes, or that they are no JSON. */
+function faultOf([, stream, version, partition, id, events, snapshot, by, sum]: CommitRow): string | undefined {
+  if (sum !== null && sum !== checksum(stream, version, partition, id, events, snapshot, by)) return "what is stored is not what was written (the checksum differs)";
   try {
-    return JSON.parse(text);
-  } catch (error) {
-    throw new Error(`Stream ${stream} version ${version} is damaged: what is stored is not JSON.`, { cause: error });
+    JSON.parse(events);
+    if (snapshot !== null) JSON.parse(snapshot);
+    return undefined;
+  } catch {
+    return "what is stored is not JSON";
   }
+}
+
+/** Finds what a disk or a stray hand changed. It is no signature: whoever can write the file can write a checksum too. */
+const checksum = (stream: string, version: number, partition: string, id: string, events: string, snapshot: string | null, by: string): number =>
+  crc32(`${stream}\n${version}\n${partition}\n${id}\n${by}\n${events}\n${snapshot ?? ""}`);
+
+// ---------------------------------------------------------------- looking for damage
+
+const scannedAtOnce = 1_000;
+
+/** Every stored commit, looked at: tells the streams that cannot be trusted with what is wrong, and answers how many commits there are. */
+export function scanCommits(db: Sqlite, problem: (stream: string, text: string) => void, progress: (commits: number) => void): number {
+  let position = -1;
+  let count = 0;
+  for (;;) {
+    const rows = rowsOf(db, `SELECT ${columns} FROM commits WHERE position > ? ORDER BY position LIMIT ?`, position, scannedAtOnce);
+    for (const row of rows) {
+      const fault = faultOf(row);
+      if (fault !== undefined) problem(row[1], `version ${row[2]}: ${fault}`);
+    }
+    count += rows.length;
+    progress(count);
+    if (rows.length < scannedAtOnce) break;
+    position = (rows.at(-1) as CommitRow)[0];
+  }
+  const gaps = db.statement("SELECT stream, count(*) AS stored, max(version) AS last FROM commits GROUP BY stream HAVING count(*) <> max(version) OR min(version) <> 1").all();
+  for (const { stream, stored, last } of gaps) problem(stream as string, `it has ${stored as number} commits, and its last is version ${last as number}: some are missing`);
+  return count;
+}
+
+/** Names of streams in order, after the one given. */
+export function streamsAfter(db: Sqlite, after: string, limit: number): string[] {
+  return db.statement("SELECT DISTINCT stream FROM commits WHERE stream > ? ORDER BY stream LIMIT ?").all(after, limit).map(({ stream }) => stream as string);
 }

@@ -74,9 +74,9 @@ export interface JobCounts {
 }
 
 export const jobCounts = async (ports: Ports, job: string): Promise<JobCounts> => {
-  const { active = 0, assigned = 0, running = 0, completed = 0, failed = 0, retries = 0, requeues = 0, cpuMs = 0 } = await ports.views.counters(
+  const { active = 0, assigned = 0, running = 0, completed = 0, failed = 0, retries = 0, requeues = 0, cpuUs = 0 } = await ports.views.counters(
     tasks,
     `${job}/`,
   );
-  return { active, assigned, running, completed, failed, retries, requeues, cpuMs };
+  return { active, assigned, running, completed, failed, retries, requeues, cpuMs: cpuUs / 1000 };
 };

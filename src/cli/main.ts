@@ -8,6 +8,7 @@ import { demoCommand } from "./commands/demo";
 import { explainCommands } from "./commands/explain";
 import { fileCommands } from "./commands/files";
 import { poolCommands } from "./commands/pool";
+import { dataCommands } from "./commands/data";
 import { serviceCommands } from "./commands/service";
 import { submitCommand } from "./commands/submit";
 import { workCommands } from "./commands/work";
@@ -18,6 +19,7 @@ import { type Io, clean } from "./output";
 export const COMMANDS: readonly Command[] = [
   ...serviceCommands.slice(0, 1), demoCommand, submitCommand, ...workCommands, ...fileCommands, ...explainCommands, ...poolCommands, ...serviceCommands.slice(1), ...accountCommands,
   autoscaleTestCommand,
+  ...dataCommands,
 ];
 
 /** Runs one command line (without program names); resolves to the exit code and never rejects. */

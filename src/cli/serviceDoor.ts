@@ -18,3 +18,15 @@ export function accountsIn(data: string): ReturnType<typeof import("../service")
   const service = require("../service") as typeof import("../service");
   return service.accountsIn(data);
 }
+
+/** Throws when a service runs on the folder, or its database cannot be opened. */
+export async function verifyData(...what: Parameters<typeof import("../service").verifyData>): ReturnType<typeof import("../service").verifyData> {
+  const service = require("../service") as typeof import("../service");
+  return service.verifyData(...what);
+}
+
+/** Throws when the target is not empty, or either cannot be read or written. */
+export async function backupData(data: string, to: string): Promise<void> {
+  const service = require("../service") as typeof import("../service");
+  return service.backupData(data, to);
+}

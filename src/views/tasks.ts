@@ -51,7 +51,8 @@ export const tasks: View<Task> = {
           ...(taskFailed(state) ? { failed: 1 } : {}),
           ...(state.retryCount ? { retries: state.retryCount } : {}),
           ...(state.requeueCount ? { requeues: state.requeueCount } : {}),
-          ...(state.cpuMs ? { cpuMs: state.cpuMs } : {}),
+          // Whole microseconds: sums of fractions would depend on the order in which they came.
+          ...(state.cpuMs ? { cpuUs: Math.round(state.cpuMs * 1000) } : {}),
         }
       : {},
 };

@@ -49,7 +49,7 @@ describe("tasks", () => {
   test("count by phase, failures, retries, requeues and CPU time", () => {
     const counted = (more: Partial<Task>) => tasks.tally(stateOf(taskRow(more)));
     expect(counted({})).toEqual({ active: 1 });
-    expect(counted({ phase: "completed", exitCode: 0, cpuMs: 7 })).toEqual({ completed: 1, cpuMs: 7 });
+    expect(counted({ phase: "completed", exitCode: 0, cpuMs: 7 })).toEqual({ completed: 1, cpuUs: 7000 });
     expect(counted({ phase: "completed", exitCode: 1, retryCount: 2, requeueCount: 1 })).toEqual({ completed: 1, failed: 1, retries: 2, requeues: 1 });
     expect(counted({ phase: "completed", error: { category: "UserError", code: "BlobNotFound" } })).toEqual({ completed: 1, failed: 1 });
     expect(taskFailed({ phase: "active", exitCode: 1 })).toBe(false);
