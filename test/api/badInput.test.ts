@@ -1,7 +1,11 @@
 // Every operation that takes a body, against everything that can be wrong with one: made by rule from what each body may
 // have, with the exact status, code and property that the caller is told. Nothing that is refused changes anything.
+import type { Operation } from "../../src/api/operation";
 import { operations } from "../../src/api/operations";
-import { JOB, POOL, type Service, TASK, WORK_ITEM, ask, openService, refusal } from "./support";
+import { execute } from "../../src/app/execute";
+import { isRejection } from "../../src/domain/decider";
+import { jobKey, jobStream, poolKey, poolStream, tvmKey, tvmStream, workItemKey, workItemStream } from "../../src/domain/ids";
+import { ACCOUNT, JOB, POOL, type Service, TASK, WORK_ITEM, ask, openService, refusal } from "./support";
 
 let service: Service;
 beforeAll(async () => {
@@ -305,4 +309,232 @@ test("the address of a file is told without its signature", async () => {
   const got = await ask(service, "POST", `${JOB}/tasks`, { body: { ...TASK, name: "f", resourceFiles: [{ blobSource, filePath: "x" }] } });
   expect(refusal(got)).toBe("400 InvalidPropertyValue resourceFiles[0].blobSource");
   expect(got.text).not.toContain("SECRET");
+});
+
+// ---------------------------------------------------------------- every operation there is, with a body or without
+// Made from the table of operations: a new operation is in all of these as soon as it is in the table. Its target is made from
+// its path, its body is the good one of SHAPES. What is different about one is written down here, with the reason.
+
+/** Operations of a definition that have no condition, or that the rule for states below does not fit: why. */
+const WITHOUT_CONDITION: Readonly<Record<string, string>> = {
+  EvaluateAutoScale: "changes nothing",
+};
+/** What is answered instead of the usual refusal while the thing is being deleted, or when it has completed. */
+const IN_DELETING: Readonly<Record<string, string>> = {
+  EvaluateAutoScale: "any",
+};
+const IN_COMPLETED: Readonly<Record<string, string>> = {};
+
+const isReal = (one: Operation): boolean => !one.name.startsWith(`${one.method} `);
+const CLASSIC = operations.filter((one) => one.version === "classic" && isReal(one));
+/** Their own answers in their own tests: what has neither names nor a list. */
+const WITH_NAMES: Readonly<Record<string, string>> = { pool: "PoolNotFound", tvm: "TVMNotFound", workItem: "WorkItemNotFound", job: "JobNotFound", task: "TaskNotFound" };
+const CERTIFICATE = `/certificates(thumbprintAlgorithm=sha1,thumbprint=${"0a".repeat(20)})`;
+
+type Names = Readonly<Record<string, string>>;
+
+const targetOf = (one: Operation, names: Names): string => {
+  const path = one.path.replace("/certificates(...)", CERTIFICATE).replace(/\{(\w+)\}/g, (_, name: string) => {
+    const value = names[name];
+    if (value === undefined) throw new Error(`${one.name} has {${name}} in its path, and this test knows no name for it: add one to the world below.`);
+    return value;
+  });
+  return one.verb === undefined ? path : `${path}?${one.verb}`;
+};
+const namesIn = (one: Operation): string[] => [...one.path.matchAll(/\{(\w+)\}/g)].map(([, name]) => name as string);
+const goodBody = (one: Operation): unknown => (one.body === undefined ? undefined : SHAPES[one.name]?.[2].good);
+const isChange = (one: Operation): boolean => one.method !== "GET" && one.method !== "HEAD";
+/** `{pool}`, `{workItem}`, `{job}` or `{task}` when the operation is one on such a definition itself. */
+const definitionOf = (one: Operation): string | undefined => /\{(pool|workItem|job|task)\}$/.exec(one.path)?.[1];
+
+interface World {
+  readonly service: Service;
+  readonly names: Names;
+}
+
+const openWorld = async (): Promise<World> => {
+  const own = await openService();
+  for (const [target, body] of [["/pools", { ...POOL, targetDedicated: 1 }], ["/workitems", WORK_ITEM], [`${JOB}/tasks`, TASK]] as const)
+    expect((await ask(own, "POST", target, { body })).status).toBe(201);
+  const at = own.ports.clock.now().toISOString();
+  const pool = await execute(own.ports, "pool", "test", { stream: poolStream(poolKey(ACCOUNT, "p1")), command: { type: "AllocateTvms", at, count: 1 } });
+  if (isRejection(pool)) throw new Error(pool.code);
+  const tvm = pool.state.tvms[0] as string;
+  const stream = tvmStream(tvmKey(ACCOUNT, "p1", tvm));
+  await execute(own.ports, "tvm", "test", { stream, command: { type: "AllocateTvm", at, account: ACCOUNT, pool: "p1", name: tvm, size: "small", slots: 1 } });
+  await execute(own.ports, "tvm", "test", { stream, command: { type: "JoinTvm", at, boot: 1, address: "127.0.0.2", cores: 1, platform: "linux", separateUser: false } });
+  await execute(own.ports, "pool", "test", { stream: poolStream(poolKey(ACCOUNT, "p1")), command: { type: "EndPoolResize", at } });
+  return { service: own, names: { pool: "p1", tvm, workItem: "w1", job: "job-0000000001", task: "t1", path: "stdout.txt", user: "me", container: "inputs" } };
+};
+
+/** All that the account has, as it is told. */
+const contents = async ({ service: own, names }: World): Promise<string> => {
+  const targets = ["/pools", `/pools/p1/tvms`, `/pools/p1/tvms/${names["tvm"]}`, "/workitems", "/workitems/w1/jobs", `${JOB}/tasks`, "/certificates"];
+  const lists = await Promise.all(targets.map((target) => ask(own, "GET", target)));
+  return lists.map(({ text, status }) => (status < 400 ? text : String(status))).join("\n");
+};
+
+/** HEAD says no more than the status. */
+const told = (one: Pick<Operation, "method">, expected: string): string => (one.method === "HEAD" ? (expected.split(" ")[0] as string) : expected);
+
+const sendTo = (own: Service, one: Operation, names: Names, options: Parameters<typeof ask>[3] = {}) => {
+  const body = goodBody(one);
+  return ask(own, one.method, targetOf(one, names), { ...(body === undefined ? {} : { body }), ...options });
+};
+
+describe("every operation", () => {
+  let world: World;
+  let before: string;
+  beforeAll(async () => {
+    world = await openWorld();
+    before = await contents(world);
+  });
+  afterEach(async () => {
+    // Nothing that any of these asked for was done.
+    expect(await contents(world)).toBe(before);
+    expect(world.service.errors).toEqual([]);
+  });
+  afterAll(() => world.service.close());
+
+  test("has a body to send, if it takes one", () => {
+    expect(CLASSIC.filter((one) => one.body !== undefined && SHAPES[one.name] === undefined).map((one) => one.name)).toEqual([]);
+    expect(CLASSIC.length).toBeGreaterThan(20);
+  });
+
+  test.each(CLASSIC.map((one) => [one.name, one] as const))("%s: strangers, versions, parameters, times, conditions", async (_name, one) => {
+    const cases: [Parameters<typeof ask>[3], string][] = [
+      [{ authorization: null }, "403 AuthenticationFailed"],
+      [{ key: Buffer.alloc(64).toString("base64") }, "403 AuthenticationFailed"],
+      [{ authorization: "Basic eDp5" }, "400 InvalidAuthenticationInfo Authorization"],
+      [{ authorization: "TVM x~1~y" }, "403 InsufficientAccountPermissions"],
+      [{ version: null }, "400 MissingRequiredQueryParameter api-version"],
+      [{ version: "2099-01-01.0.0" }, "400 UnsupportedRequestVersion api-version"],
+      [{ query: { colour: "red" } }, "400 UnsupportedQueryParameter colour"],
+      [{ query: { timeout: "0" } }, "400 OutOfRangeQueryParameterValue timeout"],
+      [{ query: { timeout: "31" } }, "400 OutOfRangeQueryParameterValue timeout"],
+      [{ query: { timeout: "-1" } }, "400 InvalidQueryParameterValue timeout"],
+      [{ query: { timeout: "" } }, "400 InvalidQueryParameterValue timeout"],
+      [{ headers: { "if-match": "0x1", "if-none-match": "0x1" } }, "400 MultipleConditionHeadersNotSupported"],
+      [{ headers: { "if-match": "0x1", "if-modified-since": "Thu, 09 Jul 2015 19:31:21 GMT" } }, "400 MultipleConditionHeadersNotSupported"],
+      [{ headers: { "if-unmodified-since": "yesterday" } }, "400 InvalidHeaderValue If-Unmodified-Since"],
+    ];
+    for (const [options, expected] of cases) expect([options, refusal(await sendTo(world.service, one, world.names, options))]).toEqual([options, told(one, expected)]);
+  });
+
+  test.each(CLASSIC.filter((one) => namesIn(one).some((name) => WITH_NAMES[name])).map((one) => [one.name, one] as const))("%s: on what is not there", async (_name, one) => {
+    for (const name of namesIn(one)) {
+      const missing = WITH_NAMES[name];
+      if (missing === undefined) continue;
+      for (const value of ["nothing", "a%20b", "a.b", "x".repeat(65)]) {
+        const got = await sendTo(world.service, one, { ...world.names, [name]: value });
+        // A TVM that a body names is the pool's business; here it is the path's.
+        expect([name, value, refusal(got)]).toEqual([name, value, told(one, `404 ${missing}`)]);
+      }
+    }
+  });
+
+  const conditioned = CLASSIC.filter((one) => definitionOf(one) !== undefined && !WITHOUT_CONDITION[one.name]);
+  test.each(conditioned.map((one) => [one.name, one] as const))("%s: under conditions that do not hold", async (_name, one) => {
+    const path = targetOf({ ...one, verb: undefined } as never as Operation, world.names);
+    const tag = (await ask(world.service, "GET", path)).headers.get("etag") as string;
+    expect(tag).toMatch(/^0x[0-9A-F]{15}$/);
+    const cases: [Record<string, string>, read: string][] = [
+      [{ "if-match": "0x1" }, "412 ConditionNotMet"],
+      [{ "if-match": '"0x1", W/"0x2"' }, "412 ConditionNotMet"],
+      [{ "if-unmodified-since": "Thu, 09 Jul 2015 19:31:21 GMT" }, "412 ConditionNotMet"],
+      [{ "if-none-match": tag }, "304"],
+      [{ "if-none-match": `"${tag}"` }, "304"],
+      [{ "if-none-match": "*" }, "304"],
+      [{ "if-modified-since": new Date(Date.now() + 60_000).toUTCString() }, "304"],
+      // Of two that say the same kind of thing the tag counts.
+      [{ "if-match": "0x1", "if-unmodified-since": new Date(Date.now() + 60_000).toUTCString() }, "412 ConditionNotMet"],
+      [{ "if-none-match": tag, "if-modified-since": "Thu, 09 Jul 2015 19:31:21 GMT" }, "304"],
+    ];
+    for (const [headers, read] of cases) {
+      const got = await sendTo(world.service, one, world.names, { headers });
+      expect([headers, refusal(got)]).toEqual([headers, isChange(one) ? "412 ConditionNotMet" : told(one, read)]);
+      if (got.status === 304) expect([got.text, got.headers.get("etag")]).toEqual(["", tag]);
+    }
+  });
+});
+
+describe("every operation by another account", () => {
+  let world: World;
+  let before: string;
+  beforeAll(async () => {
+    world = await openWorld();
+    before = await contents(world);
+  });
+  afterAll(() => world.service.close());
+
+  test.each(operations.filter(isReal).map((one) => [one.name, one] as const))("%s", async (_name, one) => {
+    const own = one.version === "none";
+    const body = goodBody(one);
+    const got = await ask(world.service, one.method, targetOf(one, world.names), { account: "other", ...(body === undefined ? {} : { body }) });
+    const first = namesIn(one)[0];
+    const missing = first === undefined ? undefined : WITH_NAMES[first];
+    // What happened to a TVM is told of TVMs that are gone too: it is looked up by itself.
+    if (missing !== undefined) expect(refusal(got)).toBe(told(one, `404 ${one.name.startsWith("History ") && namesIn(one).includes("tvm") ? "TVMNotFound" : missing}`));
+    else if (one.method === "GET" && got.status === 200 && !own) expect(got.json.value).toEqual([]);
+    // What it makes by these names is its own.
+    else expect(got.status).not.toBe(500);
+    for (const secret of [world.names["tvm"] as string, "echo hello"]) expect(got.text).not.toContain(secret);
+    expect(await contents(world)).toBe(before);
+    expect(world.service.errors).toEqual([]);
+  });
+});
+
+describe("every change to a definition in a state that has none", () => {
+  let world: World;
+  beforeEach(async () => {
+    world = await openWorld();
+  });
+  afterEach(() => world.service.close());
+
+  const at = (): string => world.service.ports.clock.now().toISOString();
+  const changes = (kind: string): Operation[] => CLASSIC.filter((one) => isChange(one) && definitionOf(one) === kind);
+  const refusals = async (kind: string, usual: (one: Operation) => string | undefined, other: Readonly<Record<string, string>>): Promise<void> => {
+    const before = await contents(world);
+    for (const one of changes(kind)) {
+      const expected = other[one.name] ?? usual(one);
+      if (expected === undefined || expected === "any") continue;
+      expect([one.name, refusal(await sendTo(world.service, one, world.names))]).toEqual([one.name, expected]);
+    }
+    expect(await contents(world)).toBe(before);
+    expect(changes(kind).length).toBeGreaterThan(1);
+  };
+
+  test.each([
+    ["pool", "/pools/p1", "409 PoolBeingDeleted"],
+    ["workItem", "/workitems/w1", "409 WorkItemBeingDeleted"],
+    ["job", JOB, "409 JobBeingDeleted"],
+  ])("a %s that is being deleted", async (kind, target, expected) => {
+    expect((await ask(world.service, "DELETE", target)).status).toBe(202);
+    await refusals(kind, () => expected, IN_DELETING);
+    if (kind !== "job") return;
+    for (const verb of ["", "?addtaskcollection"]) {
+      const body = verb === "" ? { ...TASK, name: "late" } : { value: [{ ...TASK, name: "late" }] };
+      expect(refusal(await ask(world.service, "POST", `${JOB}/tasks${verb}`, { body }))).toBe(expected);
+    }
+  });
+
+  test("a job that has completed; adding to it: case 28", async () => {
+    const stream = jobStream(jobKey(ACCOUNT, "w1", 1, "job-0000000001"));
+    expect((await ask(world.service, "POST", `${JOB}?terminate`)).status).toBe(202);
+    await execute(world.service.ports, "job", "test", { stream, command: { type: "CompleteJob", at: at() } });
+    await refusals("job", (one) => (one.method === "DELETE" ? undefined : "409 JobCompleted"), IN_COMPLETED);
+    expect(refusal(await ask(world.service, "POST", `${JOB}/tasks`, { body: { ...TASK, name: "late" } }))).toBe("409 JobCompleted");
+  });
+
+  test("a work item that has completed", async () => {
+    const stream = workItemStream(workItemKey(ACCOUNT, "w1"));
+    expect((await ask(world.service, "POST", "/workitems/w1?terminate")).status).toBe(202);
+    await execute(world.service.ports, "workItem", "test", { stream, command: { type: "CompleteWorkItem", at: at() } });
+    await refusals("workItem", (one) => (one.method === "DELETE" ? undefined : "409 WorkItemCompleted"), IN_COMPLETED);
+  });
+
+  test("a task that has completed; case 42", async () => {
+    expect((await ask(world.service, "POST", `${JOB}/tasks/t1?terminate`)).status).toBe(204);
+    await refusals("task", (one) => (one.method === "DELETE" ? undefined : "409 TaskCompleted"), IN_COMPLETED);
+  });
 });
