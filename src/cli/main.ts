@@ -17,8 +17,16 @@ import { type Io, clean } from "./output";
 
 /** In the order of the overview. */
 export const COMMANDS: readonly Command[] = [
-  ...serviceCommands.slice(0, 1), demoCommand, submitCommand, ...workCommands, ...fileCommands, ...explainCommands, ...poolCommands, ...serviceCommands.slice(1), ...accountCommands,
+  ...serviceCommands.slice(0, 1),
+  demoCommand,
+  submitCommand,
+  ...workCommands,
+  ...fileCommands,
+  ...explainCommands,
+  ...poolCommands,
   autoscaleTestCommand,
+  ...serviceCommands.slice(1),
+  ...accountCommands,
   ...dataCommands,
 ];
 
