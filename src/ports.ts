@@ -289,6 +289,8 @@ export interface Policy {
   readonly coresMax?: number;
   /** Users may be made on TVMs: each is a user of the machine's operating system. */
   readonly allowTvmUsers?: boolean;
+  /** Least interval and start window of a schedule, in milliseconds; absent: a minute. */
+  readonly scheduleLeastMs?: number;
 }
 
 export interface Ports {

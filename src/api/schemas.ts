@@ -132,6 +132,18 @@ export const duration = (leastMs: number, least: string): z.ZodType<number | und
       return milliseconds >= UNLIMITED_MS ? undefined : milliseconds;
     });
 
+const INSTANT = /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}(?::\d{2}(?:\.\d{1,9})?)?(?:Z|[+-]\d{2}:\d{2})$/i;
+
+/** An instant as the domain has it, in UTC with milliseconds, from ISO 8601 with an offset (reference section 1). */
+export const instant = z
+  .string()
+  .max(64)
+  .transform((value, context) => {
+    const milliseconds = INSTANT.test(value) ? Date.parse(value.replace(/(\.\d{3})\d+/, "$1")) : NaN;
+    const written = Number.isNaN(milliseconds) ? "" : new Date(milliseconds).toISOString();
+    return written.length === 24 ? written : refuse(context, value, "expected an ISO 8601 time with an offset, such as 2015-04-01T12:00:00Z");
+  });
+
 export const retries = z.int().min(-1).max(RETRIES_MAX);
 
 const drive = /^[A-Za-z]:/;

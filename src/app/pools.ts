@@ -17,26 +17,26 @@ export type Condition<State> = (loaded: Loaded<State>) => Rejection | undefined;
 const onPool = (ports: Ports, call: Call, name: string, command: PoolCommand, condition?: Condition<Pool>): Promise<Outcome<"pool">> =>
   execute(ports, "pool", call.by, { stream: poolStream(poolKey(call.account, name)), command, condition });
 
+export const addPool = (ports: Ports, call: Call, name: string, spec: PoolSpec): Promise<Outcome<"pool">> =>
+  makePool(ports, call, name, sealedSpec(ports, call, spec));
+
+/** A pool from a specification that is sealed already: a user's, or a work item's auto pool. All that a new pool must fulfil is checked here. */
+export const makePool = async (ports: Ports, call: Call, name: string, spec: PoolSpec): Promise<Outcome<"pool">> =>
+  (await poolQuota(ports, call, name)) ?? onPool(ports, call, name, { type: "CreatePool", at: call.at, account: call.account, name, spec });
+
 /** Addresses of the start task's files may carry their signatures: they are sealed before anything is stored. */
-export const addPool = async (ports: Ports, call: Call, name: string, spec: PoolSpec): Promise<Outcome<"pool">> =>
-  (await poolQuota(ports, call, name)) ??
-  onPool(ports, call, name, {
-    type: "CreatePool",
-    at: call.at,
-    account: call.account,
-    name,
-    spec: spec.startTask ? { ...spec, startTask: sealed(ports, call, spec.startTask) } : spec,
-  });
+export const sealedSpec = (ports: Ports, call: Call, spec: PoolSpec): PoolSpec =>
+  spec.startTask ? { ...spec, startTask: sealed(ports, call, spec.startTask) } : spec;
 
 /** The account has as many pools as it may have; one that exists is refused for that. */
 const poolQuota = async (ports: Ports, call: Call, name: string): Promise<Rejection | undefined> => {
   const { poolsMax } = ports.policy;
   if (poolsMax === undefined) return undefined;
-  const { active = 0, deleting = 0 } = await ports.views.counters(pools, call.account);
-  if (active + deleting < poolsMax) return undefined;
+  const there = await ports.views.keys(pools, { index: "name", prefix: `${call.account}/`, limit: poolsMax });
+  if (there.length < poolsMax) return undefined;
   const [row] = await ports.views.get(pools, [pools.locate(poolKey(call.account, name))]);
   if (row && !row.gone) return undefined;
-  return rejection("PoolQuotaReached", `The account has ${active + deleting} pools, and may have ${poolsMax}: delete one first.`);
+  return rejection("PoolQuotaReached", `The account may have ${poolsMax} pools, and has them: delete one first.`);
 };
 
 const sealed = (ports: Ports, call: Call, task: StartTask): StartTask =>

@@ -1,7 +1,8 @@
 // Repeats what matters, now and then: hints may be lost, so nothing may depend on one. Also the only place where silence
 // means something: a TVM that was not heard of for too long is lost, and its tasks go to others.
 import { addMs } from "../domain/time";
-import { jobStream, parentOf, poolStream, tvmStream, workItemStream } from "../domain/ids";
+import { jobStream, parentOf, poolStream, tvmStream, workItemKey, workItemStream } from "../domain/ids";
+import { isOver } from "../domain/job";
 import type { Ports, Row, ViewLayout, Views } from "../ports";
 import { heartbeats, rooms } from "../views/errands";
 import { jobs } from "../views/jobs";
@@ -15,6 +16,7 @@ import { retryParked } from "./feed";
 import { takeFrom } from "./react";
 import { UPLOADS, UPLOAD_MS } from "./tvmFiles";
 import { wake } from "./wakes";
+import { parentKey } from "./workItems";
 
 const SWEEP_MAX = 500;
 /** A lost TVM that has not come back by itself after this gets a new machine. */
@@ -23,7 +25,7 @@ const RESTART_AFTER_MS = 300_000;
 export const sweep = async (ports: Ports, at: string): Promise<void> => {
   await loseSilentTvms(ports, at);
   await freeUnfitTvms(ports, at);
-  await repeatNudges(ports);
+  await repeatNudges(ports, at);
   await repeatWakes(ports);
   await removeUploads(ports, at);
   await retryParked(ports, at);
@@ -59,11 +61,25 @@ const freeUnfitTvms = async (ports: Ports, at: string): Promise<void> => {
 const unsettled = async (ports: Ports, view: ViewLayout<never> | ViewLayout): Promise<string[]> =>
   ports.views.keys(view, { index: "unsettled", prefix: "", limit: SWEEP_MAX });
 
-const repeatNudges = async (ports: Ports): Promise<void> => {
+const repeatNudges = async (ports: Ports, at: string): Promise<void> => {
   for (const key of await unsettled(ports, pools as unknown as ViewLayout<Row>)) await ports.orchestrations.nudge("pool", poolStream(key));
   for (const key of await unsettled(ports, workItems as unknown as ViewLayout<Row>)) await ports.orchestrations.nudge("workItem", workItemStream(key));
+  for (const key of await overdueWorkItems(ports, at)) await ports.orchestrations.nudge("workItem", workItemStream(key));
   for (const key of await unsettled(ports, jobs as unknown as ViewLayout<Row>)) await ports.orchestrations.nudge("job", jobStream(key));
 };
+
+/** Work items with a job due or done: the nudge by the clock, or by the job's end, may have been lost. One whose job is open has nothing to do. */
+const overdueWorkItems = async (ports: Ports, at: string): Promise<string[]> => {
+  const entries = await nextOf(ports, workItems, "", SWEEP_MAX, "due", at);
+  const keys = entries.map((entry) => entry.slice(entry.indexOf("/") + 1));
+  const items = (await ports.views.get(workItems, keys.map((key) => workItems.locate(key)))).filter((row) => row !== undefined);
+  const places = items.map((row) => jobs.locate(`${parentKey(row)}.${row.recentJob ?? ""}`.toLowerCase()));
+  const recent = await ports.views.get(jobs, places);
+  return items.filter((row, index) => row.recentJob === undefined || isOver(recent[index] ?? GONE)).map((row) => workItemKey(row.account, row.name));
+};
+
+/** A job without a row is one that was to be made. */
+const GONE = { phase: "gone" } as const;
 
 /** Pools in which a TVM has room: whatever waits there is placed, should its wake have been lost. */
 const repeatWakes = async (ports: Ports): Promise<void> => {
@@ -92,13 +108,14 @@ const poolsWithWaitingTasks = async (ports: Ports): Promise<Set<string>> => {
 // Where the last sweep of an index by pool ended, so that each goes on from there. Forgotten at will.
 const ends = new WeakMap<Views, Map<string, string>>();
 
-/** What follows the prefix in the next entries of the view's index `pool`, from the start again after the last. */
-const nextOf = async (ports: Ports, view: ViewLayout<never> | ViewLayout, prefix: string, limit: number): Promise<string[]> => {
+/** What follows the prefix in the next entries of the view's index, up to `until` if that is given, from the start again after the last. */
+const nextOf = async (ports: Ports, view: ViewLayout<never> | ViewLayout, prefix: string, limit: number, index = "pool", until?: string): Promise<string[]> => {
   const known = ends.get(ports.views) ?? new Map<string, string>();
   ends.set(ports.views, known);
-  const place = `${view.name} ${prefix}`;
+  const place = `${view.name} ${index} ${prefix}`;
   const after = known.get(place);
-  const found = await ports.views.keys(view, { index: "pool", prefix, limit, ...(after === undefined ? {} : { after }) });
+  const entries = await ports.views.keys(view, { index, prefix, limit, ...(after === undefined ? {} : { after }) });
+  const found = until === undefined ? entries : entries.filter((entry) => entry.slice(0, until.length) <= until);
   if (found.length < limit) known.delete(place);
   else known.set(place, found[found.length - 1] as string);
   return found.map((entry) => entry.slice(prefix.length));

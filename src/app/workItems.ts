@@ -1,13 +1,12 @@
-// Use cases on work items. A work item without a schedule has its job at once: made here, and by its process should this
-// call end half way.
-import { type Rejection, isRejection, rejection } from "../domain/decider";
+// Use cases on work items. A job that is due at once is made here, and by the work item's process should this call end half way.
+import { type Rejection, isRejection, present, rejection } from "../domain/decider";
 import { jobKey, jobStream, workItemKey, workItemStream } from "../domain/ids";
-import type { WorkItem, WorkItemCommand, WorkItemSpec } from "../domain/workItem";
+import type { AutoPoolSpec, WorkItem, WorkItemChange, WorkItemCommand, WorkItemSpec } from "../domain/workItem";
 import type { Ports } from "../ports";
 import { type WorkItemRow, workItems } from "../views/workItems";
 import type { Call } from "./call";
 import { type Loaded, type Outcome, execute, load } from "./execute";
-import type { Condition } from "./pools";
+import { type Condition, sealedSpec } from "./pools";
 import { type Page, type Rows, scan } from "./rows";
 
 const onWorkItem = (
@@ -20,14 +19,28 @@ const onWorkItem = (
   execute(ports, "workItem", call.by, { stream: workItemStream(workItemKey(call.account, name)), command, condition });
 
 export const addWorkItem = async (ports: Ports, call: Call, name: string, spec: WorkItemSpec): Promise<Outcome<"workItem">> => {
-  const outcome = await onWorkItem(ports, call, name, { type: "CreateWorkItem", at: call.at, account: call.account, name, spec });
+  const outcome = await onWorkItem(ports, call, name, {
+    type: "CreateWorkItem",
+    at: call.at,
+    account: call.account,
+    name,
+    spec: spec.autoPool ? { ...spec, autoPool: sealedAutoPool(ports, call, spec.autoPool) } : spec,
+    unique: uniqueName(ports),
+  });
   if (!isRejection(outcome)) await makeRecentJob(ports, call, outcome.state);
   return outcome;
 };
 
+const sealedAutoPool = (ports: Ports, call: Call, autoPool: AutoPoolSpec): AutoPoolSpec => ({ ...autoPool, spec: sealedSpec(ports, call, autoPool.spec) });
+
+/** The part of an auto pool's name that no other has: a GUID, upper case as in the reference's samples (5.7). */
+export const uniqueName = (ports: Pick<Ports, "random">): string => ports.random.uuid().toUpperCase();
+
 /** Makes the job that the work item says it has; does nothing if it is there. */
 export const makeRecentJob = async (ports: Ports, call: Call, item: WorkItem): Promise<void> => {
   if (item.recentJob === undefined) return;
+  const { pool, autoPool, job } = item.spawnedFrom ?? item.spec;
+  const { prefix: _, ...auto } = autoPool ?? {};
   await execute(ports, "job", call.by, {
     stream: jobStream(jobKey(item.account, item.name, item.generation, item.recentJob)),
     command: {
@@ -37,8 +50,9 @@ export const makeRecentJob = async (ports: Ports, call: Call, item: WorkItem): P
       workItem: parentKey(item),
       workItemName: item.name,
       name: item.recentJob,
-      pool: item.spec.pool,
-      spec: item.spec.job,
+      pool: item.recentPool ?? pool ?? "",
+      spec: job,
+      ...present({ autoPool: autoPool && (auto as AutoPoolSpec) }),
     },
   });
 };
@@ -54,6 +68,26 @@ export const getWorkItem = async (ports: Ports, call: Call, name: string): Promi
 
 export const listWorkItems = (ports: Ports, call: Call, page: Page<WorkItemRow>): Promise<Rows<WorkItemRow>> =>
   scan(ports.views, workItems, "name", `${call.account}/`, page);
+
+/** Jobs that there are already stay as they are. */
+export const updateWorkItem = (
+  ports: Ports,
+  call: Call,
+  name: string,
+  change: WorkItemChange,
+  condition?: Condition<WorkItem>,
+): Promise<Outcome<"workItem">> => {
+  const { environment, ...rest } = change;
+  const sealed = environment && "autoPool" in environment ? { autoPool: sealedAutoPool(ports, call, environment.autoPool) } : environment;
+  return onWorkItem(ports, call, name, { type: "UpdateWorkItem", at: call.at, ...rest, ...(sealed ? { environment: sealed } : {}) }, condition);
+};
+
+/** No new jobs until it is enabled again; the one that is open goes on. */
+export const disableWorkItem = (ports: Ports, call: Call, name: string, condition?: Condition<WorkItem>): Promise<Outcome<"workItem">> =>
+  onWorkItem(ports, call, name, { type: "DisableWorkItem", at: call.at }, condition);
+
+export const enableWorkItem = (ports: Ports, call: Call, name: string, condition?: Condition<WorkItem>): Promise<Outcome<"workItem">> =>
+  onWorkItem(ports, call, name, { type: "EnableWorkItem", at: call.at }, condition);
 
 export const terminateWorkItem = (ports: Ports, call: Call, name: string, condition?: Condition<WorkItem>): Promise<Outcome<"workItem">> =>
   onWorkItem(ports, call, name, { type: "TerminateWorkItem", at: call.at }, condition);

@@ -38,9 +38,30 @@ const startTask = {
   waitForSuccess: "flag",
   optional: { resourceFiles: "list", environment: "list", runElevated: "flag" },
 } as const;
+const poolSpec = {
+  tvmSize: "text",
+  osFamily: "text",
+  targetOSVersion: "text",
+  targetDedicated: "number",
+  resizeTimeoutMs: "number",
+  communication: "flag",
+  maxTasksPerTvm: "number",
+  fillType: "text",
+  optional: { startTask, certificateReferences: "list", metadata: "list", storageAccountAffinity: "text" },
+} as const;
 const constraints = { maxTaskRetryCount: "number", optional: { maxWallClockMs: "number" } } as const;
 const jobSpec = { priority: "number", constraints, specified: "flag" } as const;
 const at = "instant";
+const autoPool = { lifetime: "text", keepAlive: "flag", spec: poolSpec } as const;
+const workItemSpec = {
+  job: jobSpec,
+  optional: {
+    pool: "text",
+    autoPool: { ...autoPool, optional: { prefix: "text" } },
+    schedule: { optional: { doNotRunUntil: at, doNotRunAfter: at, startWindowMs: "number", recurrenceMs: "number" } },
+    metadata: "list",
+  },
+} as const;
 
 export const EVENT_SHAPES = {
   pool: {
@@ -48,17 +69,7 @@ export const EVENT_SHAPES = {
       at,
       account: "text",
       name: "text",
-      spec: {
-        tvmSize: "text",
-        osFamily: "text",
-        targetOSVersion: "text",
-        targetDedicated: "number",
-        resizeTimeoutMs: "number",
-        communication: "flag",
-        maxTasksPerTvm: "number",
-        fillType: "text",
-        optional: { startTask, certificateReferences: "list", metadata: "list", storageAccountAffinity: "text" },
-      },
+      spec: poolSpec,
     },
     PoolUpdated: { at, optional: { startTask, certificateReferences: "list", metadata: "list" } },
     PoolResized: { at, target: "number", timeoutMs: "number", option: "text", optional: { tvms: "list" } },
@@ -85,17 +96,22 @@ export const EVENT_SHAPES = {
     TvmRemoved: { at },
   },
   workItem: {
-    WorkItemCreated: { at, account: "text", name: "text", spec: { pool: "text", job: jobSpec, optional: { metadata: "list" } } },
-    WorkItemJobSpawned: { at, job: "text" },
+    WorkItemCreated: { at, account: "text", name: "text", spec: workItemSpec },
+    WorkItemJobSpawned: { at, job: "text", optional: { occurrence: at, pool: "text" } },
+    WorkItemOccurrencesSkipped: { at, from: at, to: at, count: "number" },
+    WorkItemUpdated: { at, spec: workItemSpec },
+    WorkItemDisabled: { at },
+    WorkItemEnabled: { at },
+    WorkItemPoolReleased: { at, pool: "text" },
     WorkItemTerminationStarted: { at },
     WorkItemCompleted: { at },
     WorkItemDeletionStarted: { at },
     WorkItemDeleted: { at },
   },
   job: {
-    JobCreated: { at, account: "text", workItem: "text", workItemName: "text", name: "text", pool: "text", spec: jobSpec },
+    JobCreated: { at, account: "text", workItem: "text", workItemName: "text", name: "text", pool: "text", spec: jobSpec, optional: { autoPool } },
     JobUpdated: { at, optional: { priority: "number", constraints } },
-    JobTerminationStarted: { at, reason: "text", byUser: "flag" },
+    JobTerminationStarted: { at, reason: "text", byUser: "flag", optional: { error } },
     JobCompleted: { at },
     JobDeletionStarted: { at },
     JobDeleted: { at },

@@ -1,5 +1,7 @@
 // A job: a run of its work item, which holds the tasks. Active, terminating, completed, deleting.
 import { type Decider, type Rejection, present, rejection } from "./decider";
+import type { SchedulingError } from "./errors";
+import type { PoolSpec } from "./pool";
 import { addMs, laterThan } from "./time";
 
 export interface JobConstraints {
@@ -15,6 +17,14 @@ export interface JobSpec {
   readonly specified: boolean;
 }
 
+/** A pool that the service makes for the job, or for all jobs of its work item (reference 5.7). */
+export interface AutoPool {
+  readonly lifetime: "workitem" | "job";
+  /** The service never deletes it. */
+  readonly keepAlive: boolean;
+  readonly spec: PoolSpec;
+}
+
 export type JobEvent =
   | {
       type: "JobCreated";
@@ -26,9 +36,11 @@ export type JobEvent =
       name: string;
       pool: string;
       spec: JobSpec;
+      /** The pool of that name is the service's to make. */
+      autoPool?: AutoPool;
     }
   | { type: "JobUpdated"; at: string; priority?: number; constraints?: JobConstraints }
-  | { type: "JobTerminationStarted"; at: string; reason: string; byUser: boolean }
+  | { type: "JobTerminationStarted"; at: string; reason: string; byUser: boolean; error?: SchedulingError }
   | { type: "JobCompleted"; at: string }
   | { type: "JobDeletionStarted"; at: string }
   | { type: "JobDeleted"; at: string };
@@ -43,9 +55,10 @@ export type JobCommand =
       name: string;
       pool: string;
       spec: JobSpec;
+      autoPool?: AutoPool;
     }
   | { type: "UpdateJob"; at: string; priority?: number; constraints?: JobConstraints }
-  | { type: "TerminateJob"; at: string; reason: string; byUser: boolean }
+  | { type: "TerminateJob"; at: string; reason: string; byUser: boolean; error?: SchedulingError }
   | { type: "CompleteJob"; at: string }
   | { type: "DeleteJob"; at: string }
   | { type: "ForgetJob"; at: string };
@@ -58,12 +71,15 @@ export interface Job {
   readonly name: string;
   readonly pool: string;
   readonly spec: JobSpec;
+  readonly autoPool?: AutoPool;
   readonly createdAt: string;
   readonly modifiedAt: string;
   readonly stateAt: string;
   readonly previousState?: "active" | "completed";
   readonly previousStateAt?: string;
   readonly terminateReason?: string;
+  /** Why the job could not run at all. */
+  readonly error?: SchedulingError;
   readonly endedAt?: string;
 }
 
@@ -96,6 +112,9 @@ const closed = (state: Job): Rejection | undefined => {
   }
 };
 
+/** Nothing will ever run in it again. */
+export const isOver = (state: Pick<Job, "phase">): boolean => state.phase === "completed" || state.phase === "gone";
+
 /** Why a task may not be added now, if so. */
 export const refusesTasks = closed;
 
@@ -116,7 +135,7 @@ export const job: Decider<Job, JobCommand, JobEvent> = {
         if (!command.byUser && state.phase !== "active") return [];
         const refused = closed(state);
         if (refused) return refused;
-        return [{ type: "JobTerminationStarted", at: laterThan(command.at, state.modifiedAt), reason: command.reason, byUser: command.byUser }];
+        return [{ ...command, type: "JobTerminationStarted", at: laterThan(command.at, state.modifiedAt) }];
       }
       case "CompleteJob":
         return state.phase === "terminating" ? [{ type: "JobCompleted", at: laterThan(command.at, state.stateAt) }] : [];
@@ -147,7 +166,13 @@ export const job: Decider<Job, JobCommand, JobEvent> = {
         };
       case "JobTerminationStarted":
         // Passing through: the recordings show `active` as the state before `completed` (reference section 6).
-        return { ...state, phase: "terminating", terminateReason: event.reason, ...present({ modifiedAt: event.byUser ? event.at : state.modifiedAt }) };
+        return {
+          ...state,
+          phase: "terminating",
+          terminateReason: event.reason,
+          modifiedAt: event.byUser ? event.at : state.modifiedAt,
+          ...present({ error: event.error }),
+        } as Job;
       case "JobCompleted":
         return { ...state, phase: "completed", previousState: "active", previousStateAt: state.stateAt, stateAt: event.at, endedAt: event.at };
       case "JobDeletionStarted":

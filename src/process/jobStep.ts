@@ -1,7 +1,9 @@
 // The life of a job beyond its requests: its wall clock, and closing it, which means ending what is not done.
+import { isRejection } from "../domain/decider";
 import { keyOf, poolKey, taskBuckets } from "../domain/ids";
 import { type Job, wallClockEnd } from "../domain/job";
 import { addMs } from "../domain/time";
+import { autoPoolError, dropAutoPool, ensureAutoPool } from "../app/autoPools";
 import { execute, load } from "../app/execute";
 import { endTasks } from "../app/react";
 import type { Ports, Row } from "../ports";
@@ -22,15 +24,17 @@ export const jobStep = async (ports: Ports, stream: string, at: string): Promise
   const { state } = await load(ports, "job", stream);
   switch (state.phase) {
     case "active":
-      return watchWallClock(ports, stream, state, at);
+      return (await prepare(ports, stream, state, at)) ?? watchWallClock(ports, stream, state, at);
     case "terminating":
       if (!(await endAll(ports, keyOf(stream), at))) return wakeAt(addMs(at, SOON_MS));
+      await dropAutoPool(ports, state, at);
       await execute(ports, "job", "service", { stream, command: { type: "CompleteJob", at } });
       return DONE;
     case "deleting":
       if (!(await endAll(ports, keyOf(stream), at))) return wakeAt(addMs(at, SOON_MS));
       await removeFolders(ports, state);
       await forgetTasks(ports, keyOf(stream));
+      await dropAutoPool(ports, state, at);
       await execute(ports, "job", "service", { stream, command: { type: "ForgetJob", at } });
       return wakeAt(addMs(at, STRAGGLERS_MS));
     case "gone":
@@ -46,6 +50,15 @@ const forgetStragglers = async (ports: Ports, stream: string, state: Job, at: st
   if (at < due) return wakeAt(due);
   await forgetTasks(ports, keyOf(stream));
   return DONE;
+};
+
+/** Its auto pool is made; when that is refused the job ends, and says why. */
+const prepare = async (ports: Ports, stream: string, state: Job, at: string): Promise<Next | undefined> => {
+  const refused = await ensureAutoPool(ports, state, at);
+  if (!isRejection(refused)) return undefined;
+  const error = autoPoolError(refused);
+  await execute(ports, "job", "service", { stream, command: { type: "TerminateJob", at, reason: error.code, byUser: false, error } });
+  return wakeAt(at);
 };
 
 const watchWallClock = async (ports: Ports, stream: string, state: Job, at: string): Promise<Next> => {

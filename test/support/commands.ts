@@ -3,8 +3,11 @@ import type { Aggregates } from "../../src/domain/aggregates";
 import type { Category } from "../../src/domain/ids";
 import type { Job } from "../../src/domain/job";
 import type { Pool, StartTask } from "../../src/domain/pool";
+import type { Schedule } from "../../src/domain/schedule";
 import type { Task } from "../../src/domain/task";
+import { addMs } from "../../src/domain/time";
 import type { Tvm } from "../../src/domain/tvm";
+import type { WorkItem } from "../../src/domain/workItem";
 import type { Seeded } from "./seeded";
 
 export type AnyCommand = Aggregates[Category]["command"];
@@ -25,15 +28,42 @@ export const commandOf = (category: Category, random: Seeded, state: unknown, st
     case "tvm":
       return tvmCommand(random, state as Tvm, at);
     case "workItem":
-      return random.oneOf<Aggregates["workItem"]["command"]>([
-        { type: "CreateWorkItem", at, account: "local", name: "Render", spec: { pool: "Pool-A", job: { priority: 0, constraints: { maxTaskRetryCount: 0 }, specified: false } } },
-        { type: "TerminateWorkItem", at }, { type: "CompleteWorkItem", at }, { type: "DeleteWorkItem", at }, { type: "ForgetWorkItem", at },
-      ]);
+      return workItemCommand(random, state as WorkItem, at);
     case "job":
       return jobCommand(random, state as Job, at);
     case "task":
       return taskCommand(random, state as Task, at);
   }
+};
+
+const poolOf = (random: Seeded) => ({ tvmSize: "small", osFamily: "4", targetOSVersion: "*", targetDedicated: random.below(5), resizeTimeoutMs: 300_000, communication: false, maxTasksPerTvm: 1, fillType: "Spread" }) as const;
+
+/** Intervals and windows of a few seconds, so that the random steps of a second meet them from all sides. */
+export const randomSchedule = (random: Seeded, at: string): Schedule => ({
+  ...(random.chance(0.3) ? { doNotRunUntil: addMs(at, random.below(9000) - 3000) } : {}),
+  ...(random.chance(0.3) ? { doNotRunAfter: addMs(at, 7000 + random.below(20_000)) } : {}),
+  ...(random.chance(0.5) ? { startWindowMs: 500 + random.below(4000) } : {}),
+  ...(random.chance(0.8) ? { recurrenceMs: 1000 + random.below(5) * 500 } : {}),
+});
+
+const workItemCommand = (random: Seeded, state: WorkItem, at: string): Aggregates["workItem"]["command"] => {
+  const job = { priority: random.below(3), constraints: { maxTaskRetryCount: 0 }, specified: false };
+  const autoPool = { lifetime: random.oneOf(["workitem", "job"] as const), keepAlive: random.chance(0.2), spec: poolOf(random), ...(random.chance(0.5) ? { prefix: "auto" } : {}) };
+  const environment = random.chance(0.5) ? { pool: "Pool-A" } : { autoPool };
+  const schedule = random.chance(0.7) ? { schedule: randomSchedule(random, at) } : {};
+  const create = { type: "CreateWorkItem", at, account: "local", name: "Render", spec: { ...environment, ...schedule, job }, unique: `U${random.below(1e9)}` } as const;
+  const run = { type: "RunWorkItem", at, unique: `U${random.below(1e9)}`, ...(random.chance(0.7) && state.recentJob !== undefined ? { ended: state.recentJob } : {}) } as const;
+  if (state.phase === "absent") return create;
+  if (random.chance(0.5)) return run;
+  return random.oneOf<Aggregates["workItem"]["command"]>([
+    create,
+    { type: "UpdateWorkItem", at, ...(random.chance(0.3) ? { schedule: null } : schedule), ...(random.chance(0.5) ? { environment } : {}), ...(random.chance(0.3) ? { job } : {}) },
+    { type: "DisableWorkItem", at }, { type: "EnableWorkItem", at }, { type: "EnableWorkItem", at },
+    { type: "ReleaseWorkItemPool", at, pool: state.pools?.[0] ?? "none" },
+    { type: "CompleteWorkItem", at },
+    ...(random.chance(0.4) ? [{ type: "TerminateWorkItem", at } as const, { type: "DeleteWorkItem", at } as const] : []),
+    { type: "ForgetWorkItem", at },
+  ]);
 };
 
 const option = (random: Seeded) => random.oneOf(["requeue", "terminate", "taskcompletion", "retaineddata"] as const);

@@ -4,11 +4,12 @@ import type { TvmInfo } from "../../app/pools";
 import type { TvmFile } from "../../app/tvmFiles";
 import type { SchedulingError } from "../../domain/errors";
 import type { Job, JobConstraints, JobSpec } from "../../domain/job";
-import { type Pool, type StartTask, currentOsVersion } from "../../domain/pool";
+import { type Pool, type PoolSpec, type StartTask, currentOsVersion } from "../../domain/pool";
+import { type Schedule, nextRunTime } from "../../domain/schedule";
 import type { Task, TaskFile } from "../../domain/task";
 import { UNLIMITED, formatDuration } from "../../domain/time";
 import type { StartTaskInfo, Tvm } from "../../domain/tvm";
-import type { WorkItem } from "../../domain/workItem";
+import { type AutoPoolSpec, type WorkItem, scheduleOf } from "../../domain/workItem";
 import { taskState } from "../../views/tasks";
 import { eTagOf, httpDate, wireDate } from "../dates";
 
@@ -71,6 +72,29 @@ export const POOL_PROPERTIES = [
 
 export const poolState = (pool: Pool): string => (pool.phase === "active" && pool.upgrade ? "upgrading" : pool.phase);
 
+/** What a user says of a pool besides its name, wherever that is: of a pool that there is, or of one to be made. */
+const poolProperties = (spec: PoolSpec) => ({
+  osFamily: spec.osFamily,
+  targetOSVersion: spec.targetOSVersion,
+  tvmSize: spec.tvmSize,
+  targetDedicated: spec.targetDedicated,
+  resizeTimeout: limit(spec.resizeTimeoutMs),
+  enableAutoScale: false,
+  communication: spec.communication,
+  startTask: startTask(spec.startTask),
+  certificateReferences: spec.certificateReferences?.map(({ thumbprint, thumbprintAlgorithm, storeLocation, storeName, visibility }) => ({
+    thumbprint,
+    thumbprintAlgorithm,
+    storeLocation,
+    storeName,
+    visibility,
+  })),
+  metadata: metadata(spec.metadata),
+  maxTasksPerTVM: spec.maxTasksPerTvm,
+  schedulingPolicy: { tvmFillType: spec.fillType },
+  storageAccountAffinity: spec.storageAccountAffinity,
+});
+
 export const renderPool = (pool: Pool, base: string) => ({
   name: pool.name,
   url: base + poolPath(pool.name),
@@ -79,28 +103,10 @@ export const renderPool = (pool: Pool, base: string) => ({
   stateTransitionTime: date(pool.stateAt),
   allocationState: pool.allocation,
   allocationStateTransitionTime: date(pool.allocationAt),
-  osFamily: pool.spec.osFamily,
-  targetOSVersion: pool.spec.targetOSVersion,
   currentOSVersion: currentOsVersion(pool),
-  tvmSize: pool.spec.tvmSize,
-  targetDedicated: pool.spec.targetDedicated,
   currentDedicated: pool.tvms.length,
-  resizeTimeout: limit(pool.spec.resizeTimeoutMs),
   resizeError: pool.allocation === "steady" && pool.resizeError ? { code: pool.resizeError.code, message: pool.resizeError.message } : undefined,
-  enableAutoScale: false,
-  communication: pool.spec.communication,
-  startTask: startTask(pool.spec.startTask),
-  certificateReferences: pool.spec.certificateReferences?.map(({ thumbprint, thumbprintAlgorithm, storeLocation, storeName, visibility }) => ({
-    thumbprint,
-    thumbprintAlgorithm,
-    storeLocation,
-    storeName,
-    visibility,
-  })),
-  metadata: metadata(pool.spec.metadata),
-  maxTasksPerTVM: pool.spec.maxTasksPerTvm,
-  schedulingPolicy: { tvmFillType: pool.spec.fillType },
-  storageAccountAffinity: pool.spec.storageAccountAffinity,
+  ...poolProperties(pool.spec),
 });
 
 const TVM_STATES: Readonly<Partial<Record<Tvm["phase"], string>>> = {
@@ -186,10 +192,27 @@ const jobSpecification = (spec: JobSpec) => (spec.specified ? { priority: spec.p
 
 export const WORK_ITEM_PROPERTIES = [
   "name", "url", "eTag", "lastModified", "creationTime", "state", "stateTransitionTime", "previousState", "previousStateTransitionTime",
-  "jobSpecification", "jobExecutionEnvironment", "metadata", "executionInfo",
+  "schedule", "jobSpecification", "jobExecutionEnvironment", "metadata", "executionInfo",
 ] as const;
 
-export const renderWorkItem = (item: WorkItem, base: string) => ({
+const schedule = (set: Schedule | undefined) =>
+  set && {
+    doNotRunUntil: date(set.doNotRunUntil),
+    doNotRunAfter: date(set.doNotRunAfter),
+    startWindow: set.startWindowMs === undefined ? undefined : formatDuration(set.startWindowMs),
+    recurrenceInterval: set.recurrenceMs === undefined ? undefined : formatDuration(set.recurrenceMs),
+  };
+
+const autoPoolSpecification = (auto: AutoPoolSpec | undefined) =>
+  auto && {
+    autoPoolNamePrefix: auto.prefix,
+    poolLifeTimeOption: auto.lifetime,
+    keepAlive: auto.keepAlive,
+    pool: poolProperties(auto.spec),
+  };
+
+/** When the next job comes depends on the time at which one asks. */
+export const renderWorkItem = (item: WorkItem, base: string, at: string) => ({
   name: item.name,
   url: base + workItemPath(item.name),
   ...definition(item),
@@ -197,10 +220,12 @@ export const renderWorkItem = (item: WorkItem, base: string) => ({
   stateTransitionTime: date(item.stateAt),
   previousState: item.previousState,
   previousStateTransitionTime: date(item.previousStateAt),
+  schedule: schedule(item.spec.schedule),
   jobSpecification: jobSpecification(item.spec.job),
-  jobExecutionEnvironment: { poolName: item.spec.pool },
+  jobExecutionEnvironment: { poolName: item.spec.pool, autoPoolSpecification: autoPoolSpecification(item.spec.autoPool) },
   metadata: metadata(item.spec.metadata),
   executionInfo: {
+    nextRunTime: item.phase === "active" ? date(nextRunTime(scheduleOf(item), item.nextRun, at)) : undefined,
     recentJob: item.recentJob === undefined ? undefined : { url: base + jobPath(item.name, item.recentJob), name: item.recentJob },
     endTime: date(item.endedAt),
   },
@@ -208,7 +233,7 @@ export const renderWorkItem = (item: WorkItem, base: string) => ({
 
 export const JOB_PROPERTIES = [
   "name", "url", "eTag", "lastModified", "creationTime", "state", "stateTransitionTime", "previousState", "previousStateTransitionTime",
-  "priority", "jobConstraints", "poolName", "executionInfo",
+  "priority", "jobConstraints", "poolName", "poolLifeTimeOption", "keepAlive", "executionInfo",
 ] as const;
 
 export const renderJob = (job: Job, base: string) => ({
@@ -221,7 +246,14 @@ export const renderJob = (job: Job, base: string) => ({
   previousStateTransitionTime: date(job.previousStateAt),
   ...jobSpecification(job.spec),
   poolName: job.pool,
-  executionInfo: { startTime: date(job.createdAt), endTime: date(job.endedAt), terminateReason: job.terminateReason },
+  poolLifeTimeOption: job.autoPool?.lifetime,
+  keepAlive: job.autoPool?.keepAlive,
+  executionInfo: {
+    startTime: date(job.createdAt),
+    endTime: date(job.endedAt),
+    terminateReason: job.error ? undefined : job.terminateReason,
+    schedulingError: schedulingError(job.error),
+  },
 });
 
 // ---------------------------------------------------------------- tasks

@@ -2,11 +2,13 @@
 // known here. Every property is named; what is not named is refused.
 import { z } from "zod";
 import type { NewTask } from "../../app/tasks";
-import { type Rejection, present, rejection } from "../../domain/decider";
+import { type Rejection, isRejection, present, rejection } from "../../domain/decider";
 import type { JobConstraints, JobSpec } from "../../domain/job";
 import type { PoolSpec, StartTask } from "../../domain/pool";
+import type { Schedule } from "../../domain/schedule";
 import { coresOf, maxTasksPerTvmOf, sizeNames } from "../../domain/sizes";
-import type { WorkItemSpec } from "../../domain/workItem";
+import { formatDuration } from "../../domain/time";
+import type { AutoPoolSpec, WorkItemChange, WorkItemSpec } from "../../domain/workItem";
 import type { Policy } from "../../ports";
 import {
   TEXT_MAX,
@@ -14,6 +16,7 @@ import {
   commandLine,
   duration,
   environmentSettings,
+  instant,
   isEmptyList,
   metadata,
   name,
@@ -73,7 +76,7 @@ export const poolBody = z.strictObject({
 });
 
 /** A pool as the domain has it, or the first rule over several properties that the body breaks. */
-export const poolSpec = (body: z.output<typeof poolBody>, policy: Policy): PoolSpec | Rejection => {
+export const poolSpec = (body: Omit<z.output<typeof poolBody>, "name">, policy: Policy): PoolSpec | Rejection => {
   const most = maxTasksPerTvmOf(body.tvmSize);
   if ((body.maxTasksPerTVM ?? 1) > most) return badValue("maxTasksPerTVM", body.maxTasksPerTVM, `expected at most ${most}, four a core of ${body.tvmSize}`);
   const refusal = tooMany(body.targetDedicated, policy) ?? elevated(body.startTask, policy, "startTask.runElevated");
@@ -173,11 +176,46 @@ const jobConstraints = z.strictObject({
   maxTaskRetryCount: retries.optional(),
 });
 
+const schedule = z.strictObject({
+  doNotRunUntil: instant.optional(),
+  doNotRunAfter: instant.optional(),
+  // The least is the service's setting: it is checked with the rest of the schedule.
+  startWindow: duration(1, "PT1M").optional(),
+  recurrenceInterval: duration(1, "PT1M").optional(),
+});
+const jobSpecification = z.strictObject({ priority: priority.optional(), jobConstraints: jobConstraints.optional(), jobManager: notYet });
+const jobExecutionEnvironment = z
+  .strictObject({
+    poolName: name.optional(),
+    autoPoolSpecification: z
+      .strictObject({
+        autoPoolNamePrefix: z
+          .string()
+          .regex(/^[A-Za-z0-9_-]{1,20}$/, "expected 1 to 20 of A-Z, a-z, 0-9, - and _")
+          .optional(),
+        poolLifeTimeOption: word("workitem", "job"),
+        keepAlive: z.boolean().optional(),
+        pool: poolBody.omit({ name: true }),
+      })
+      .optional(),
+  });
+
 export const workItemBody = z.strictObject({
   name,
-  schedule: notYet,
-  jobSpecification: z.strictObject({ priority: priority.optional(), jobConstraints: jobConstraints.optional(), jobManager: notYet }).optional(),
-  jobExecutionEnvironment: z.strictObject({ poolName: name, autoPoolSpecification: notYet }),
+  schedule: schedule.optional(),
+  jobSpecification: jobSpecification.optional(),
+  jobExecutionEnvironment,
+  metadata: metadata.optional(),
+});
+
+/** PUT: everything is replaced, and what is missing is emptied. */
+export const workItemReplacementBody = workItemBody.omit({ name: true });
+
+/** PATCH: what is given is replaced whole; `schedule: null` takes the schedule away. */
+export const workItemPatchBody = z.strictObject({
+  schedule: schedule.nullable().optional(),
+  jobSpecification: jobSpecification.optional(),
+  jobExecutionEnvironment: jobExecutionEnvironment.optional(),
   metadata: metadata.optional(),
 });
 
@@ -186,11 +224,61 @@ const constraintsOf = (body: z.output<typeof jobConstraints> | undefined): JobCo
   ...present({ maxWallClockMs: body?.maxWallClockTime }),
 });
 
-export const workItemSpec = (body: z.output<typeof workItemBody>): WorkItemSpec => ({
-  pool: body.jobExecutionEnvironment.poolName,
-  job: jobSpecOf(body.jobSpecification),
-  ...present({ metadata: body.metadata }),
-});
+/** A work item as the domain has it, or the first rule over several properties that the body breaks at this instant. */
+export const workItemSpec = (body: z.output<typeof workItemBody>, policy: Policy, at: string): WorkItemSpec | Rejection => {
+  const environment = environmentOf(body.jobExecutionEnvironment, policy);
+  if (isRejection(environment)) return environment;
+  const set = body.schedule && scheduleOf(body.schedule, policy, at);
+  if (isRejection(set)) return set;
+  return { ...environment, job: jobSpecOf(body.jobSpecification), ...present({ schedule: set, metadata: body.metadata }) };
+};
+
+export const workItemChange = (body: z.output<typeof workItemPatchBody>, policy: Policy, at: string): WorkItemChange | Rejection => {
+  const environment = body.jobExecutionEnvironment && environmentOf(body.jobExecutionEnvironment, policy);
+  if (isRejection(environment)) return environment;
+  const set = body.schedule && scheduleOf(body.schedule, policy, at);
+  if (isRejection(set)) return set;
+  return present({ environment, schedule: set, job: body.jobSpecification && jobSpecOf(body.jobSpecification), metadata: body.metadata }) as WorkItemChange;
+};
+
+export const workItemReplacement = (body: z.output<typeof workItemReplacementBody>, policy: Policy, at: string): WorkItemChange | Rejection => {
+  const change = workItemChange(body, policy, at);
+  return isRejection(change) ? change : { schedule: null, job: jobSpecOf(undefined), metadata: [], ...change };
+};
+
+/** Least interval and start window of a schedule (reference section 8). */
+const SCHEDULE_LEAST_MS = MINUTE_MS;
+
+const scheduleOf = (body: z.output<typeof schedule>, policy: Policy, at: string): Schedule | Rejection => {
+  const leastMs = policy.scheduleLeastMs ?? SCHEDULE_LEAST_MS;
+  for (const property of ["startWindow", "recurrenceInterval"] as const) {
+    const value = body[property];
+    if (value !== undefined && value < leastMs) return badValue(`schedule.${property}`, formatDuration(value), `expected at least ${formatDuration(leastMs)}`);
+  }
+  const { doNotRunUntil, doNotRunAfter } = body;
+  if (doNotRunAfter !== undefined && doNotRunAfter <= at) return badValue("schedule.doNotRunAfter", doNotRunAfter, "expected a time that is still to come");
+  if (doNotRunAfter !== undefined && doNotRunUntil !== undefined && doNotRunAfter < doNotRunUntil)
+    return badValue("schedule.doNotRunAfter", doNotRunAfter, "expected a time that is not before doNotRunUntil");
+  return present({ doNotRunUntil, doNotRunAfter, startWindowMs: body.startWindow, recurrenceMs: body.recurrenceInterval });
+};
+
+const ENVIRONMENT = "jobExecutionEnvironment";
+
+const environmentOf = (body: z.output<typeof jobExecutionEnvironment>, policy: Policy): { pool: string } | { autoPool: AutoPoolSpec } | Rejection => {
+  const { poolName, autoPoolSpecification: auto } = body;
+  if (poolName !== undefined && auto !== undefined) return badValue(ENVIRONMENT, "", "expected poolName or autoPoolSpecification, not both");
+  if (poolName !== undefined) return { pool: poolName };
+  if (auto === undefined) return rejection("MissingRequiredProperty", "Either poolName or autoPoolSpecification is needed.", { PropertyName: `${ENVIRONMENT}.poolName` });
+  const spec = poolSpec(auto.pool, policy);
+  if (isRejection(spec)) return inside(`${ENVIRONMENT}.autoPoolSpecification.pool.`, spec);
+  return { autoPool: { lifetime: auto.poolLifeTimeOption, keepAlive: auto.keepAlive ?? false, spec, ...present({ prefix: auto.autoPoolNamePrefix }) } };
+};
+
+/** A refusal of a part, as one of the whole. */
+const inside = (place: string, refused: Rejection): Rejection => {
+  const { PropertyName, ...values } = refused.values ?? {};
+  return { ...refused, values: { PropertyName: place + (PropertyName ?? ""), ...values } };
+};
 
 const jobSpecOf = (body: z.output<typeof workItemBody>["jobSpecification"]): JobSpec => ({
   priority: body?.priority ?? 0,
