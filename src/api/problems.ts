@@ -79,6 +79,8 @@ const PROBLEMS: Readonly<Record<string, readonly [number, string]>> = {
 
 /** Most characters of a value that an error repeats. */
 export const ECHO_MAX = 64;
+/** Most characters of where a property is: those of an automatic pool lie deep. */
+const PLACE_MAX = 160;
 
 export const isKnownCode = (code: string): boolean => Object.hasOwn(PROBLEMS, code);
 
@@ -89,9 +91,9 @@ export const messageOf = (refused: Rejection): string => refused.message ?? PROB
 
 /** `values` of an error: what it is about, cut short. */
 export const valuesOf = (refused: Rejection): { key: string; value: string }[] | undefined =>
-  refused.values && Object.entries(refused.values).map(([key, value]) => ({ key, value: cut(value) }));
+  refused.values && Object.entries(refused.values).map(([key, value]) => ({ key, value: cut(value, key === "PropertyName" ? PLACE_MAX : ECHO_MAX) }));
 
-export const cut = (value: string): string => (value.length <= ECHO_MAX ? value : value.slice(0, ECHO_MAX));
+export const cut = (value: string, most = ECHO_MAX): string => (value.length <= most ? value : value.slice(0, most));
 
 /** The error body of reference section 3. */
 export const problemBody = (refused: Rejection, where: { base: string; requestId: string; at: string }): object => {

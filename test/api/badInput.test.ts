@@ -127,6 +127,54 @@ const poolPatch: Shape = { good: { metadata: [] }, bad: { startTask: START_TASK,
 
 const jobUpdate: Shape = { good: { priority: 1 }, bad: { priority: PRIORITY, jobConstraints: JOB_CONSTRAINTS("jobConstraints") } };
 
+const INSTANT: Bad[] = [["tomorrow"], ["2099-01-01"], ["2099-01-01T00:00:00"], ["2099-13-01T00:00:00Z"], ["+012099-01-01T00:00:00Z"], [""], [7], [long(70)]];
+const MINUTE: Bad[] = [...DURATION, ["PT59S"], ["PT0S"], ["PT59.999S"]];
+
+const auto = (pool: object = {}, more: object = {}) => ({ poolLifeTimeOption: "job", pool: { osFamily: "3", tvmSize: "small", targetDedicated: 1, ...pool }, ...more });
+const AUTO = "jobExecutionEnvironment.autoPoolSpecification";
+/** What a pool must fulfil, the auto pool must: its specification is the same but for the name. */
+const autoPool = (property: string): Bad[] =>
+  (pool.bad[property] as readonly Bad[]).map(([value, code, about = property]) => [{ autoPoolSpecification: auto({ [property]: value }) }, code ?? VALUE, `${AUTO}.pool.${about}`]);
+
+const workItemBad: Shape["bad"] = {
+  schedule: [
+    ["P1D"],
+    [{ extra: 1 }, "UnsupportedProperty", "schedule.extra"],
+    [{ doNotRunAfter: "2015-01-01T00:00:00Z" }, VALUE, "schedule.doNotRunAfter"],
+    [{ doNotRunUntil: "2099-01-02T00:00:00Z", doNotRunAfter: "2099-01-01T00:00:00Z" }, VALUE, "schedule.doNotRunAfter"],
+    ...within("schedule.doNotRunUntil", INSTANT, (doNotRunUntil) => ({ doNotRunUntil })),
+    ...within("schedule.doNotRunAfter", INSTANT, (doNotRunAfter) => ({ doNotRunAfter })),
+    ...within("schedule.startWindow", MINUTE, (startWindow) => ({ startWindow })),
+    // case 23
+    ...within("schedule.recurrenceInterval", MINUTE, (recurrenceInterval) => ({ recurrenceInterval })),
+  ],
+  jobSpecification: [
+    ["x"],
+    [{ extra: 1 }, "UnsupportedProperty", "jobSpecification.extra"],
+    [{ jobManager: { name: "jm", commandLine: "x" } }, LATER, "jobSpecification.jobManager"],
+    ...within("jobSpecification.priority", PRIORITY, (priority) => ({ priority })),
+    ...within("jobSpecification.jobConstraints", JOB_CONSTRAINTS("jobSpecification.jobConstraints"), (jobConstraints) => ({ jobConstraints })),
+  ],
+  jobExecutionEnvironment: [
+    ["p1"],
+    [{}, "MissingRequiredProperty", "jobExecutionEnvironment.poolName"],
+    [{ poolName: "p1", x: 1 }, "UnsupportedProperty", "jobExecutionEnvironment.x"],
+    [{ poolName: "p1", autoPoolSpecification: auto() }, VALUE],
+    ...within("jobExecutionEnvironment.poolName", NAME, (poolName) => ({ poolName })),
+    ...within(AUTO, [["x"], [7]], (autoPoolSpecification) => ({ autoPoolSpecification })),
+    [{ autoPoolSpecification: { pool: auto().pool } }, "MissingRequiredProperty", `${AUTO}.poolLifeTimeOption`],
+    [{ autoPoolSpecification: { poolLifeTimeOption: "job" } }, "MissingRequiredProperty", `${AUTO}.pool`],
+    [{ autoPoolSpecification: auto({}, { extra: 1 }) }, "UnsupportedProperty", `${AUTO}.extra`],
+    [{ autoPoolSpecification: auto({ name: "mine" }) }, "UnsupportedProperty", `${AUTO}.pool.name`],
+    ...within(`${AUTO}.poolLifeTimeOption`, [["day"], [""], [1]], (poolLifeTimeOption) => ({ autoPoolSpecification: auto({}, { poolLifeTimeOption }) })),
+    ...within(`${AUTO}.keepAlive`, BOOLEAN, (keepAlive) => ({ autoPoolSpecification: auto({}, { keepAlive }) })),
+    ...within(`${AUTO}.autoPoolNamePrefix`, [[""], ["a b"], [long(21)], [1]], (autoPoolNamePrefix) => ({ autoPoolSpecification: auto({}, { autoPoolNamePrefix }) })),
+    ...["osFamily", "tvmSize", "targetDedicated", "resizeTimeout", "maxTasksPerTVM", "enableAutoScale"].flatMap(autoPool),
+    [{ autoPoolSpecification: auto({ startTask: { commandLine: "x", runElevated: true } }) }, "InsufficientAccountPermissions", `${AUTO}.pool.startTask.runElevated`],
+  ],
+  metadata: METADATA,
+};
+
 const SHAPES: Readonly<Record<string, readonly [method: string, target: string, shape: Shape]>> = {
   AddPool: ["POST", "/pools", pool],
   PatchPool: ["PATCH", "/pools/p1", poolPatch],
@@ -156,25 +204,12 @@ const SHAPES: Readonly<Record<string, readonly [method: string, target: string, 
       required: ["name", "jobExecutionEnvironment"],
       bad: {
         name: NAME,
-        schedule: [[{ recurrenceInterval: "P1D" }, LATER], [{}, LATER]],
-        jobSpecification: [
-          ["x"],
-          [{ extra: 1 }, "UnsupportedProperty", "jobSpecification.extra"],
-          [{ jobManager: { name: "jm", commandLine: "x" } }, LATER, "jobSpecification.jobManager"],
-          ...within("jobSpecification.priority", PRIORITY, (priority) => ({ priority })),
-          ...within("jobSpecification.jobConstraints", JOB_CONSTRAINTS("jobSpecification.jobConstraints"), (jobConstraints) => ({ jobConstraints })),
-        ],
-        jobExecutionEnvironment: [
-          ["p1"],
-          [{}, "MissingRequiredProperty", "jobExecutionEnvironment.poolName"],
-          [{ poolName: "p1", x: 1 }, "UnsupportedProperty", "jobExecutionEnvironment.x"],
-          [{ autoPoolSpecification: {} }, LATER, "jobExecutionEnvironment.autoPoolSpecification"],
-          ...within("jobExecutionEnvironment.poolName", NAME, (poolName) => ({ poolName })),
-        ],
-        metadata: METADATA,
+        ...workItemBad,
       },
     },
   ],
+  UpdateWorkItem: ["PUT", "/workitems/w1", { good: { jobExecutionEnvironment: { poolName: "p1" } }, required: ["jobExecutionEnvironment"], bad: workItemBad }],
+  PatchWorkItem: ["PATCH", "/workitems/w1", { good: { metadata: [] }, bad: workItemBad }],
   PatchJob: ["PATCH", JOB, jobUpdate],
   UpdateJob: ["PUT", JOB, jobUpdate],
   TerminateJob: ["POST", `${JOB}?terminate`, { good: {}, bad: { terminateReason: [[""], [long(1025)], [1], ["a\0"]] } }],
@@ -250,7 +285,7 @@ describe.each(Object.entries(SHAPES).map(([name, [method, target, shape]]) => ({
       const got = await send({ body: { ...shape.good, [property]: value } });
       const shown = (JSON.stringify(value) ?? "").slice(0, 80);
       expect([shown, refusal(got)]).toEqual([shown, `${STATUS[code] ?? 400} ${code} ${about}`]);
-      for (const { value: text } of got.json.values as { value: string }[]) expect(text.length).toBeLessThanOrEqual(64);
+      for (const { key, value: text } of got.json.values as { key: string; value: string }[]) expect(text.length).toBeLessThanOrEqual(key === "PropertyName" ? 160 : 64);
       if (code === VALUE) expect(got.json.values.map((one: { key: string }) => one.key)).toEqual(["PropertyName", "PropertyValue", "Reason"]);
     }
   });

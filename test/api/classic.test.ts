@@ -2,6 +2,8 @@
 import { execute } from "../../src/app/execute";
 import { isRejection } from "../../src/domain/decider";
 import { jobKey, poolKey, poolStream, taskKey, taskStream, tvmKey } from "../../src/domain/ids";
+import { jobStep } from "../../src/process/jobStep";
+import { workItemStep } from "../../src/process/workItemStep";
 import { ACCOUNT, BASE, JOB, POOL, type Service, TASK, VERSION, WORK_ITEM, ask, openService, refusal, withJob } from "./support";
 
 let service: Service;
@@ -16,6 +18,8 @@ afterEach(async () => {
 const get = async (target: string, query?: Record<string, string>) => ask(service, "GET", target, query ? { query } : {});
 const post = (target: string, body?: unknown, headers?: Record<string, string>) =>
   ask(service, "POST", target, { ...(body === undefined ? {} : { body }), ...(headers ? { headers } : {}) });
+
+const namesOf = (got: { json: any }): string[] => got.json.value.map((one: { name: string }) => one.name);
 
 const steady = async (pool: string): Promise<void> => {
   const outcome = await execute(service.ports, "pool", "test", {
@@ -149,7 +153,6 @@ describe("lists", () => {
   const addPools = async (...names: string[]): Promise<void> => {
     for (const name of names) expect((await post("/pools", { ...POOL, name })).status).toBe(201);
   };
-  const namesOf = (got: { json: any }): string[] => got.json.value.map((one: { name: string }) => one.name);
   const follow = (link: string) => {
     const url = new URL(link);
     const { "api-version": _, ...query } = Object.fromEntries(url.searchParams);
@@ -275,6 +278,135 @@ describe("work items and jobs", () => {
   });
 });
 
+describe("work items with schedules", () => {
+  const item = async () => (await get("/workitems/w1")).json;
+  const minutes = (json: { executionInfo: { nextRunTime: string } }, since: string): number => (Date.parse(json.executionInfo.nextRunTime) - Date.parse(since)) / 60_000;
+
+  test("case 18: without one the job is there at once, and nothing more is due", async () => {
+    await withJob(service);
+    expect(await item()).toMatchObject({ state: "active", executionInfo: { recentJob: { name: "job-0000000001" } } });
+    expect([(await item()).executionInfo.nextRunTime, (await item()).schedule]).toEqual([undefined, undefined]);
+    expect((await get(JOB)).status).toBe(200);
+  });
+
+  test("case 19: every day: the first job at once, the next exactly a day after the creation", async () => {
+    const schedule = { recurrenceInterval: "P1D", startWindow: "PT2H", doNotRunAfter: "2099-01-01T01:00:00+01:00" };
+    expect((await post("/workitems", { ...WORK_ITEM, schedule })).status).toBe(201);
+    const json = await item();
+    expect(json.schedule).toEqual({ recurrenceInterval: "P1D", startWindow: "PT2H", doNotRunAfter: "2099-01-01T00:00:00Z" });
+    expect(json.executionInfo.recentJob.name).toBe("job-0000000001");
+    expect(minutes(json, json.creationTime)).toBe(24 * 60);
+    expect(namesOf(await get("/workitems", { $filter: "schedule/doNotRunAfter gt 2098-01-01T00:00:00Z" }))).toEqual(["w1"]);
+    expect(namesOf(await get("/workitems", { $filter: "schedule/doNotRunAfter lt 2098-01-01T00:00:00Z" }))).toEqual([]);
+  });
+
+  test("not before its time: no job, and when it comes", async () => {
+    await post("/workitems", { ...WORK_ITEM, schedule: { doNotRunUntil: "2098-12-31T23:59:59.1234567Z" } });
+    expect((await item()).executionInfo).toEqual({ nextRunTime: "2098-12-31T23:59:59.123Z" });
+    expect(namesOf(await get("/workitems/w1/jobs"))).toEqual([]);
+    expect(refusal(await get(JOB))).toBe("404 JobNotFound");
+  });
+
+  test("case 23: less than a minute is too short, and the refusal says so", async () => {
+    for (const property of ["recurrenceInterval", "startWindow"]) {
+      const got = await post("/workitems", { ...WORK_ITEM, schedule: { [property]: "PT59S" } });
+      expect(refusal(got)).toBe(`400 InvalidPropertyValue schedule.${property}`);
+      expect(got.text).toContain("expected at least PT1M");
+      expect((await post("/workitems", { ...WORK_ITEM, name: property, schedule: { [property]: "PT1M" } })).status).toBe(201);
+    }
+    const quick = { ports: { ...service.ports, policy: { ...service.ports.policy, scheduleLeastMs: 1000 } } };
+    expect((await ask(quick, "POST", "/workitems", { body: { ...WORK_ITEM, schedule: { recurrenceInterval: "PT1S" } } })).status).toBe(201);
+  });
+
+  test("PUT replaces everything, PATCH what is given, whole", async () => {
+    await post("/workitems", {
+      ...WORK_ITEM, schedule: { recurrenceInterval: "P1D", startWindow: "PT2H" }, metadata: [{ name: "a", value: "b" }],
+      jobSpecification: { priority: 5, jobConstraints: { maxWallClockTime: "PT1H", maxTaskRetryCount: 3 } },
+    });
+    const patched = await ask(service, "PATCH", "/workitems/w1", { body: { jobSpecification: { jobConstraints: { maxTaskRetryCount: 1 } } } });
+    expect([patched.status, patched.text]).toEqual([200, ""]);
+    expect(await item()).toMatchObject({
+      eTag: patched.headers.get("etag"),
+      schedule: { recurrenceInterval: "P1D", startWindow: "PT2H" },
+      jobSpecification: { priority: 0, jobConstraints: { maxWallClockTime: "P10675199DT2H48M5.4775807S", maxTaskRetryCount: 1 } },
+      metadata: [{ name: "a", value: "b" }],
+    });
+    await ask(service, "PATCH", "/workitems/w1", { body: { schedule: { recurrenceInterval: "PT1H" } } });
+    expect((await item()).schedule).toEqual({ recurrenceInterval: "PT1H" });
+    expect((await ask(service, "PATCH", "/workitems/w1", { body: { schedule: null } })).status).toBe(200);
+    expect((await item()).schedule).toBeUndefined();
+    expect((await ask(service, "PUT", "/workitems/w1", { body: { jobExecutionEnvironment: { poolName: "p2" } } })).status).toBe(200);
+    const bare = await item();
+    expect(bare).toMatchObject({ jobExecutionEnvironment: { poolName: "p2" }, metadata: [] });
+    expect([bare.jobSpecification, bare.schedule]).toEqual([undefined, undefined]);
+    // The job that there is already stays what it was.
+    expect((await get(JOB)).json).toMatchObject({ poolName: "p1", priority: 5, jobConstraints: { maxTaskRetryCount: 3 } });
+  });
+
+  test("disabled and enabled: 204, a state and an ETag of their own, twice as well as once", async () => {
+    await withJob(service);
+    const first = (await item()).eTag;
+    const disabled = await post("/workitems/w1?disable");
+    expect([disabled.status, disabled.text]).toEqual([204, ""]);
+    expect(await item()).toMatchObject({ state: "disabled", previousState: "active", eTag: disabled.headers.get("etag") });
+    expect(disabled.headers.get("etag")).not.toBe(first);
+    expect((await post("/workitems/w1/disable")).status).toBe(204);
+    expect((await item()).eTag).toBe(disabled.headers.get("etag"));
+    expect(namesOf(await get("/workitems", { $filter: "state eq 'disabled'" }))).toEqual(["w1"]);
+    expect((await post(`${JOB}/tasks`, TASK)).status).toBe(201);
+    expect((await ask(service, "PATCH", "/workitems/w1", { body: { metadata: [] } })).status).toBe(200);
+    expect((await post("/workitems/w1?enable")).status).toBe(204);
+    expect((await post("/workitems/w1?enable")).status).toBe(204);
+    expect(await item()).toMatchObject({ state: "active", previousState: "disabled" });
+    expect((await post("/workitems/w1?disable")).status).toBe(204);
+    expect((await post("/workitems/w1?terminate")).status).toBe(202);
+  });
+
+  const CHANGES = [
+    ["PUT", "/workitems/w1", { jobExecutionEnvironment: { poolName: "p1" } }], ["PATCH", "/workitems/w1", { metadata: [] }],
+    ["POST", "/workitems/w1?enable", undefined], ["POST", "/workitems/w1?disable", undefined], ["POST", "/workitems/w1?terminate", undefined],
+  ] as const;
+
+  test("every change is refused by the state: not there, terminating, completed, deleting", async () => {
+    const all = async (code: string) => {
+      for (const [method, target, body] of CHANGES) expect([method, target, refusal(await ask(service, method, target, { body }))]).toEqual([method, target, code]);
+    };
+    await all("404 WorkItemNotFound");
+    await withJob(service);
+    await post("/workitems/w1?terminate");
+    await all("409 WorkItemBeingTerminated");
+    const step = () => workItemStep(service.ports, "workItem-myaccount.w1", service.ports.clock.now().toISOString());
+    await step();
+    await jobStep(service.ports, "job-myaccount.w1.1.job-0000000001", service.ports.clock.now().toISOString());
+    await step();
+    expect(await item()).toMatchObject({ state: "completed", previousState: "terminating" });
+    await all("409 WorkItemCompleted");
+    await ask(service, "DELETE", "/workitems/w1");
+    await all("409 WorkItemBeingDeleted");
+  });
+
+  test("no change but under its conditions", async () => {
+    await withJob(service);
+    const old = (await item()).eTag;
+    await ask(service, "PATCH", "/workitems/w1", { body: { metadata: [] } });
+    for (const [method, target, body] of [...CHANGES, ["DELETE", "/workitems/w1", undefined] as const])
+      expect([target, refusal(await ask(service, method, target, { body, headers: { "if-match": old } }))]).toEqual([target, "412 ConditionNotMet"]);
+    const { eTag } = await item();
+    for (const [method, target, body] of CHANGES.slice(0, 1)) expect((await ask(service, method, target, { body, headers: { "if-match": eTag } })).status).toBe(200);
+  });
+
+  test("an automatic pool is shown as it was asked for, without signatures, and the job says what pool it has", async () => {
+    const pool = { osFamily: "3", tvmSize: "small", targetDedicated: 2, startTask: { commandLine: "x", resourceFiles: [{ blobSource: "https://s.example/c/x?sig=SECRET", filePath: "x" }] } };
+    const autoPoolSpecification = { autoPoolNamePrefix: "nightly", poolLifeTimeOption: "Job", keepAlive: true, pool };
+    expect((await post("/workitems", { name: "w1", jobExecutionEnvironment: { autoPoolSpecification } })).status).toBe(201);
+    const got = await get("/workitems/w1");
+    expect(got.json.jobExecutionEnvironment).toMatchObject({ autoPoolSpecification: { autoPoolNamePrefix: "nightly", poolLifeTimeOption: "job", keepAlive: true, pool: { osFamily: "3", tvmSize: "small", targetDedicated: 2, resizeTimeout: "PT5M" } } });
+    expect(got.json.jobExecutionEnvironment.poolName).toBeUndefined();
+    expect(got.text).not.toContain("SECRET");
+    expect((await get(JOB)).json).toMatchObject({ poolLifeTimeOption: "job", keepAlive: true, poolName: expect.stringMatching(/^nightly_[0-9A-F]{8}(-[0-9A-F]{4}){3}-[0-9A-F]{12}$/) });
+  });
+});
+
 describe("tasks", () => {
   test("a new task shows its counts and limits, and no TVM", async () => {
     await withJob(service);
@@ -365,7 +497,6 @@ describe("addresses and versions", () => {
     ["GET", "/certificates", "501 NotImplemented"],
     ["GET", "/certificates(thumbprintAlgorithm=sha1,thumbprint=ab)", "501 NotImplemented"],
     ["POST", "/certificates(thumbprintAlgorithm=sha1,thumbprint=ab)?canceldelete", "501 NotImplemented"],
-    ["PATCH", "/workitems/w1", "501 NotImplemented"],
     ["POST", `${JOB}?disable`, "501 NotImplemented"],
     ["PUT", `${JOB}/tasks/t1`, "501 NotImplemented"],
     ["POST", "/$batch", "501 NotImplemented"],
