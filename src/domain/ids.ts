@@ -32,7 +32,7 @@ export const lastOf = (key: string): string => key.slice(key.lastIndexOf(".") + 
 export const accountOf = (key: string): string => key.slice(0, key.indexOf("."));
 
 /** Task streams and rows of a job spread over this many partitions: one logical partition of Cosmos DB has a ceiling. */
-export const TASK_BUCKETS = 16;
+export const TASK_BUCKETS = 4;
 
 /** FNV-1a, 32 bits: cheap, stable for ever, spreads short names well. Not for secrets. */
 export const hash32 = (text: string): number => {

@@ -1,4 +1,5 @@
-// The built service as a user has it: `batchledger start --json` in a process of its own, on a data folder of its own.
+// The built service as a user has it, in a process of its own, on a data folder of its own: `batchledger start --json` unless a file
+// of tests composes another one first (see azure.ts).
 import { type ChildProcess, spawn } from "node:child_process";
 import { chmodSync, mkdtempSync, readFileSync, readdirSync, rmSync } from "node:fs";
 import os from "node:os";
@@ -26,9 +27,51 @@ export const newData = (): string => {
   return folder;
 };
 
+/** How the service of these tests is made up; the scenarios are the same for all. */
+export interface Composition {
+  readonly name: string;
+  /** Arguments of Node that start the service on this data. */
+  launch(data: string, more: readonly string[]): Promise<readonly string[]>;
+  /** Pids of the agents that belong to this data folder. */
+  agentPids(data: string): number[];
+  /** The TVM's root folder. */
+  tvmRoot(data: string, pool: string, tvm: string): string;
+  /** All that the service keeps of what happened, as text. */
+  stored(data: string): string;
+  /** One process alone may work on the data. */
+  readonly exclusive: boolean;
+  /** Of the numbers of tasks that the embedded service gets, so many are enough here. */
+  readonly share: number;
+  /** Between two looks of a test. */
+  readonly lookMs: number;
+  /** The service was killed: what would take its time is over at once. */
+  killed?(data: string): void;
+  /** When the tests of a data folder are over. */
+  forget?(data: string): Promise<void>;
+}
+
+const embedded: Composition = {
+  name: "embedded",
+  launch: async (data, more) => [LAUNCHER, "start", "--json", "--data", data, "--port", "0", ...more],
+  agentPids: (data) =>
+    readdirSync(path.join(data, "machines"))
+      .filter((name) => name.endsWith(".json"))
+      .map((name) => (JSON.parse(readFileSync(path.join(data, "machines", name), "utf8")) as { pid: number }).pid),
+  tvmRoot: (data, pool, tvm) => path.join(data, "tvms", "local", pool, tvm),
+  stored: (data) => readFileSync(path.join(data, "ledger.db"), "latin1") + readFileSync(path.join(data, "ledger.db-wal"), "latin1"),
+  exclusive: true,
+  share: 1,
+  lookMs: 25,
+};
+
+let composed = embedded;
+export const composition = (): Composition => composed;
+/** Before the scenarios are loaded. */
+export const compose = (other: Composition): void => void (composed = other);
+
 /** Starts the service and resolves when it says that it is ready. */
 export const start = async (data: string, more: readonly string[] = []): Promise<Running> => {
-  const child = spawn(process.execPath, [LAUNCHER, "start", "--json", "--data", data, "--port", "0", ...more], { stdio: ["ignore", "pipe", "pipe"] });
+  const child = spawn(process.execPath, await composed.launch(data, more), { stdio: ["ignore", "pipe", "pipe"] });
   let errors = "";
   child.stderr.on("data", (chunk) => (errors += chunk));
   const line = await firstLine(child, () => errors);
@@ -62,15 +105,16 @@ export const kill = async (running: Running): Promise<void> => {
   running.client.close();
   running.process.kill("SIGKILL");
   await ended(running.process);
+  composed.killed?.(running.data);
 };
 
 /** Pids of the agents that belong to this data folder. */
-export const agentPids = (data: string): number[] =>
-  readdirSync(path.join(data, "machines"))
-    .filter((name) => name.endsWith(".json"))
-    .map((name) => (JSON.parse(readFileSync(path.join(data, "machines", name), "utf8")) as { pid: number }).pid);
+export const agentPids = (data: string): number[] => composed.agentPids(data);
 
-export const removeData = (data: string): void => rmSync(data, { recursive: true, force: true, maxRetries: 5 });
+export const removeData = async (data: string): Promise<void> => {
+  await composed.forget?.(data);
+  rmSync(data, { recursive: true, force: true, maxRetries: 5 });
+};
 
 /** Looks until the answer is there; the time is a bound for a broken run, not a wait. */
 export const until = async <T>(look: () => Promise<T | undefined | false>, what: string, boundMs = 60_000): Promise<T> => {
@@ -79,7 +123,7 @@ export const until = async <T>(look: () => Promise<T | undefined | false>, what:
     const found = await look();
     if (found !== undefined && found !== false) return found;
     if (Date.now() > deadline) throw new Error(`not within ${boundMs} ms: ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 25));
+    await new Promise((resolve) => setTimeout(resolve, composed.lookMs));
   }
 };
 

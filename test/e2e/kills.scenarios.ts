@@ -1,8 +1,8 @@
 // Killed without a word, in the middle of work: nothing that was acknowledged is lost, every task completes and is counted
-// once, and no attempt of a task runs beside another.
+// once, and no attempt of a task runs beside another. Each composition loads these (kills*.test.ts).
 import { chmodSync, mkdirSync, readFileSync } from "node:fs";
 import path from "node:path";
-import { JOB, type Running, agentPids, allCompleted, kill, newData, pool, removeData, start, stop, until, workItem } from "../support/service";
+import { JOB, type Running, agentPids, allCompleted, composition, kill, newData, pool, removeData, start, stop, until, workItem } from "../support/service";
 
 let data: string;
 let service: Running | undefined;
@@ -14,8 +14,11 @@ beforeEach(() => {
 afterEach(async () => {
   if (service) await stop(service);
   service = undefined;
-  removeData(data);
+  await removeData(data);
 });
+
+/** As many as this composition is given. */
+const many = (count: number): number => Math.round(count * composition().share);
 
 /** Tasks note their start and end in one file, which tells who ran when. */
 const noteFile = (): string => {
@@ -55,25 +58,25 @@ const runsIn = (file: string): Map<string, { begun: number; ended: number; besid
   return runs;
 };
 
-test("kill -9 of the service in the middle of 2,000 tasks", async () => {
+test("kill -9 of the service in the middle of many tasks", async () => {
   const notes = noteFile();
   service = await start(data);
   await pool(service.client, "main", 2, 4);
   await workItem(service.client, "many", "main");
-  const added = await service.client.addTasks("many", JOB, Array.from({ length: 2000 }, (_, index) => ({ name: `t${index}`, commandLine: noting(notes, "sleep 0.02") })));
-  expect(added).toMatchObject({ added: 2000, failed: 0 });
+  const added = await service.client.addTasks("many", JOB, Array.from({ length: many(2000) }, (_, index) => ({ name: `t${index}`, commandLine: noting(notes, "sleep 0.02") })));
+  expect(added).toMatchObject({ added: many(2000), failed: 0 });
   const before = service;
-  await until(async () => (await before.client.counts("many", JOB)).completed >= 300, "300 tasks completed");
+  await until(async () => (await before.client.counts("many", JOB)).completed >= many(300), "some tasks completed");
   const agents = agentPids(data);
   await kill(service);
   service = await start(data);
   // The agents have lived on, with what they ran.
   expect(agentPids(data)).toEqual(agents);
-  const counts = await allCompleted(service.client, "many", 2000, 120_000);
+  const counts = await allCompleted(service.client, "many", many(2000), 120_000);
   expect(await failures(service, "many")).toEqual([]);
-  expect(counts).toEqual({ active: 0, assigned: 0, running: 0, completed: 2000, failed: 0, retries: 0, requeues: 0, cpuMs: expect.any(Number) });
+  expect(counts).toEqual({ active: 0, assigned: 0, running: 0, completed: many(2000), failed: 0, retries: 0, requeues: 0, cpuMs: expect.any(Number) });
   const runs = runsIn(notes);
-  expect(runs.size).toBe(2000);
+  expect(runs.size).toBe(many(2000));
   expect([...runs].filter(([, { begun, ended }]) => begun !== 1 || ended !== 1)).toEqual([]);
 }, 180_000);
 
@@ -81,25 +84,26 @@ test("kill -9 of the service while tasks are added: what was acknowledged is the
   service = await start(data);
   await pool(service.client, "main", 1, 4);
   await workItem(service.client, "added", "main");
-  const tasks = Array.from({ length: 5000 }, (_, index) => ({ name: `t${index}`, commandLine: "/bin/true" }));
+  const tasks = Array.from({ length: many(5000) }, (_, index) => ({ name: `t${index}`, commandLine: "/bin/true" }));
   const { client, process: child } = service;
   let answered = 0;
   const sending = client
     .addTasks("added", JOB, tasks, (progress) => {
       answered = progress.answered;
-      if (answered >= 1000) child.kill("SIGKILL");
+      if (answered >= many(1000)) child.kill("SIGKILL");
     })
     .catch(() => undefined);
   await new Promise((resolve) => child.once("exit", resolve));
   client.close();
   await sending;
-  expect(answered).toBeGreaterThanOrEqual(1000);
+  composition().killed?.(data);
+  expect(answered).toBeGreaterThanOrEqual(many(1000));
   service = await start(data);
   const again = await service.client.addTasks("added", JOB, tasks);
   expect(again.failed).toBe(0);
   expect(again.existing).toBeGreaterThanOrEqual(answered);
-  expect(again.added + again.existing).toBe(5000);
-  expect(await allCompleted(service.client, "added", 5000, 120_000)).toMatchObject({ completed: 5000, failed: 0, active: 0, running: 0 });
+  expect(again.added + again.existing).toBe(many(5000));
+  expect(await allCompleted(service.client, "added", many(5000), 120_000)).toMatchObject({ completed: many(5000), failed: 0, active: 0, running: 0 });
 }, 180_000);
 
 test("kill -9 of an agent: its tasks are requeued and complete elsewhere or there again, none beside itself", async () => {
@@ -118,5 +122,7 @@ test("kill -9 of an agent: its tasks are requeued and complete elsewhere or ther
   // A killed task leaves a begun line without an end: its next run begins after it, never beside it.
   const runs = runsIn(notes);
   expect(runs.size).toBe(60);
-  expect([...runs].filter(([, { ended }]) => ended !== 1)).toEqual([]);
+  expect([...runs].filter(([, { ended }]) => ended < 1)).toEqual([]);
+  // What had ended when its agent was killed, and was not reported yet, has run twice; there were four slots.
+  expect([...runs].filter(([, { ended }]) => ended > 1).length).toBeLessThanOrEqual(4);
 }, 120_000);

@@ -1,0 +1,2 @@
+// The embedded service.
+require("./lives.scenarios");
