@@ -5,5 +5,5 @@ import { compose } from "../support/service";
 
 const azure = azureParts("processes");
 compose(azure);
-require("./kills.scenarios");
+void require("./kills.scenarios");
 afterAll(() => azure.close());

@@ -1,2 +1,2 @@
 // The embedded service.
-require("./kills.scenarios");
+void require("./kills.scenarios");

@@ -4,6 +4,6 @@ import { compose } from "../support/service";
 
 const azure = azureParts("scaleSets");
 compose(azure);
-require("./lives.scenarios");
+void require("./lives.scenarios");
 // Runs after those that the scenarios have: hooks of this kind run in the order in which they were given.
 afterAll(() => azure.close());

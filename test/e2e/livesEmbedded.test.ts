@@ -1,2 +1,2 @@
 // The embedded service.
-require("./lives.scenarios");
+void require("./lives.scenarios");

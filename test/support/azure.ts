@@ -69,7 +69,7 @@ export const azureParts = (machines: AzureServiceOptions["machines"], changes: P
       await set?.stop();
     },
     async close() {
-      for (const data of [...sets.keys()]) await this.forget?.(data);
+      await Promise.all([...sets.keys()].map((data) => this.forget?.(data)));
       await (await azurite)?.stop();
     },
   };
