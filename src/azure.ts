@@ -15,7 +15,8 @@ import { type ServiceBusAddress, serviceBus } from "./adapters/serviceBus";
 import { consoleLog, systemClock, systemRandom } from "./adapters/system";
 import type { BasePorts } from "./compose";
 import { partitionOf } from "./domain/ids";
-import type { AzureSettings, EmbeddedSettings } from "./settings";
+import { presentSizes } from "./domain/sizes";
+import { type AzureSettings, type EmbeddedSettings, quotasOf } from "./settings";
 
 export interface AzureOptions {
   readonly cosmos: CosmosSettings;
@@ -74,7 +75,8 @@ export const deployed = async (settings: AzureSettings): Promise<AzureParts> => 
       cosmos: { endpoint: settings.cosmosEndpoint, database: "batchledger", credential },
       serviceBus: { namespace: settings.serviceBusNamespace, credential },
       blobs: { url: settings.filesUrl, credential },
-      policy: { allowElevated: settings.allowElevated, poolTvmsMax: settings.poolTvmsMax },
+      // Each TVM is a machine of its own, gone with the TVM: its users concern nobody else.
+      policy: { allowElevated: settings.allowElevated, poolTvmsMax: settings.poolTvmsMax, ...quotasOf(settings), allowTvmUsers: true },
       logLevel: "info",
     },
     {
@@ -89,6 +91,7 @@ export const deployed = async (settings: AzureSettings): Promise<AzureParts> => 
         endpoint: () => settings.url,
         cloudInit: readFileSync(path.resolve(__dirname, "..", "infra", "cloud-init.yaml"), "utf8"),
         values: { ...settings.packages },
+        sizes: presentSizes(),
         ...imageOf(settings.tvmImage),
         clock: systemClock,
         log,

@@ -16,7 +16,7 @@ import { sqliteViews } from "./adapters/sqliteViews";
 import { consoleLog, systemClock, systemRandom } from "./adapters/system";
 import type { BasePorts } from "./compose";
 import type { EventStore, FeedSource, Files, Integrity, QueueSource } from "./ports";
-import type { EmbeddedSettings } from "./settings";
+import { type EmbeddedSettings, quotasOf } from "./settings";
 
 /** What the embedded default is made of: ports for the functions, sources for the local host's pumps. */
 export interface Embedded {
@@ -45,6 +45,7 @@ export const embedded = (settings: EmbeddedSettings, baseUrl: () => string): Emb
     endpointFile: at("service.json"),
     log,
     allowedHosts: settings.allowedHosts,
+    agentSpec: { allowUsers: settings.allowTvmUsers },
     onMachineLost: ({ account, pool, tvm, boot }) =>
       bus.send("reports", [{ body: { kind: "machineExited", tvm: `${account}.${pool}.${tvm}`.toLowerCase(), boot } }]),
   });
@@ -57,7 +58,7 @@ export const embedded = (settings: EmbeddedSettings, baseUrl: () => string): Emb
     machines,
     accounts: fileAccounts(at("keys"), [settings.account]),
     sealer,
-    policy: { allowElevated: settings.allowElevated, poolTvmsMax: settings.poolTvmsMax },
+    policy: { allowElevated: settings.allowElevated, poolTvmsMax: settings.poolTvmsMax, ...quotasOf(settings), allowTvmUsers: settings.allowTvmUsers },
     signals,
     clock: systemClock,
     random: systemRandom,

@@ -15,8 +15,21 @@ export interface EmbeddedSettings {
   readonly allowElevated: boolean;
   readonly allowedHosts: readonly string[];
   readonly poolTvmsMax: number;
+  readonly poolsMax?: number | undefined;
+  readonly coresMax?: number | undefined;
+  /** Users of this machine's operating system may be made for people who want to log in to a TVM. Only as root. */
+  readonly allowTvmUsers: boolean;
   readonly logLevel: "debug" | "info" | "warn" | "error" | "silent";
 }
+
+/** Quotas of an account (reference section 8): without one there is no limit. */
+const quota = z.coerce.number().int().min(1).max(1_000_000);
+
+/** The quotas that are set, for the policy. */
+export const quotasOf = ({ poolsMax, coresMax }: { readonly poolsMax?: number | undefined; readonly coresMax?: number | undefined }) => ({
+  ...(poolsMax === undefined ? {} : { poolsMax }),
+  ...(coresMax === undefined ? {} : { coresMax }),
+});
 
 const schema = z.strictObject({
   data: z.string().min(1).default(".batchledger"),
@@ -27,6 +40,9 @@ const schema = z.strictObject({
   allowElevated: z.boolean().default(false),
   allowedHosts: z.array(z.string()).default([]),
   poolTvmsMax: z.coerce.number().int().min(1).max(10_000).default(64),
+  poolsMax: quota.optional(),
+  coresMax: quota.optional(),
+  allowTvmUsers: z.boolean().default(false),
   logLevel: z.enum(["debug", "info", "warn", "error", "silent"]).default("info"),
 });
 
@@ -57,6 +73,8 @@ export interface AzureSettings {
   readonly poolsGroup: string;
   readonly subnets: { readonly isolated: string; readonly communicating: string };
   readonly poolTvmsMax: number;
+  readonly poolsMax?: number | undefined;
+  readonly coresMax?: number | undefined;
   readonly allowElevated: boolean;
   readonly tvmImage?: string | undefined;
   /** For the template of a TVM's first start. */
@@ -78,6 +96,8 @@ const azureSchema = z.object({
   BATCHLEDGER_POOL_SUBNET: text,
   BATCHLEDGER_POOL_SUBNET_COMMUNICATING: text,
   BATCHLEDGER_POOL_TVMS_MAX: z.coerce.number().int().min(1).max(1000).default(1000),
+  BATCHLEDGER_POOLS_MAX: quota.optional(),
+  BATCHLEDGER_CORES_MAX: quota.optional(),
   BATCHLEDGER_ALLOW_ELEVATED: text.default("False"),
   BATCHLEDGER_TVM_IMAGE: text.optional(),
   BATCHLEDGER_AGENT_URL: address,
@@ -106,6 +126,8 @@ export const azureSettings = (environment: Readonly<Record<string, string | unde
     poolsGroup: found.BATCHLEDGER_POOLS_GROUP,
     subnets: { isolated: found.BATCHLEDGER_POOL_SUBNET, communicating: found.BATCHLEDGER_POOL_SUBNET_COMMUNICATING },
     poolTvmsMax: found.BATCHLEDGER_POOL_TVMS_MAX,
+    poolsMax: found.BATCHLEDGER_POOLS_MAX,
+    coresMax: found.BATCHLEDGER_CORES_MAX,
     // Templates write booleans as True and False.
     allowElevated: found.BATCHLEDGER_ALLOW_ELEVATED.toLowerCase() === "true",
     tvmImage: found.BATCHLEDGER_TVM_IMAGE,

@@ -159,6 +159,8 @@ export const exchangeRequest = z.strictObject({
   fileAnswers: z.array(fileAnswer).max(100),
   /** Folders of `removeFolders` that are gone now: the service stops asking. */
   removedFolders: z.array(z.string()).max(1000),
+  /** Tasks whose process this agent has started since its boot. */
+  ran: z.int().min(0).optional(),
   /** How long the answer may wait for news; 0: at once. */
   waitMs: z.int().min(0).max(60_000),
 });

@@ -30,7 +30,7 @@ export interface ScaleSetMachinesOptions {
    */
   readonly cloudInit: string;
   readonly values?: Readonly<Record<string, string>>;
-  /** Pool sizes to sizes of Azure; a size that begins with `Standard_` needs no entry. */
+  /** Pool sizes, in lower case, to sizes of Azure; a size that begins with `Standard_` needs no entry. */
   readonly sizes?: Readonly<Record<string, string>>;
   readonly image?: ImageReference;
   /** Cheaper machines that Azure may take away at any moment. */
@@ -204,7 +204,7 @@ function nextFor(order: MachineOrder, machine: Machine | undefined, { clock, sta
 
 async function createMachine(azure: Azure, order: FullOrder): Promise<string | undefined> {
   const { client, operations, options } = azure;
-  const size = options.sizes?.[order.size] ?? (order.size.startsWith("Standard_") ? order.size : undefined);
+  const size = options.sizes?.[lower(order.size)] ?? (order.size.startsWith("Standard_") ? order.size : undefined);
   if (size === undefined) return `No size of Azure's machines is set for the TVM size ${order.size.slice(0, 64)}.`;
   const wanted = virtualMachine(azure, order, size);
   try {

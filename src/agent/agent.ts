@@ -70,6 +70,7 @@ export function createAgent(options: AgentOptions) {
   let startTaskRunning = false;
   let averageMs = Infinity;
   let lastEndAtMs = -Infinity;
+  let ran = 0;
 
   const freeSlots = (): number => options.slots - busy.size - dying.size;
 
@@ -175,6 +176,7 @@ export function createAgent(options: AgentOptions) {
     started(ref: AttemptRef, atMs: number, nowMs: number): void {
       const one = busy.get(idOf(ref));
       if (!one) return;
+      ran++;
       one.deadlineMs = nowMs + (one.assignment.maxWallClockMs ?? Infinity);
       reports.push({ kind: "taskStarted", ...ref, at: iso(atMs) });
     },
@@ -270,7 +272,7 @@ export function createAgent(options: AgentOptions) {
       for (const one of held.values()) if (holding.length < HOLDING_MAX) holding.push(refOf(one.assignment));
       const capacity = Math.min(options.holdMax, options.slots + prefetch(nowMs));
       return {
-        body: { boot: options.boot, ...carried, holding, capacity, waitMs },
+        body: { boot: options.boot, ...carried, holding, capacity, ran, waitMs },
         accepted() {
           reports.splice(0, carried.reports.length);
           for (const answer of fileAnswers.splice(0, carried.fileAnswers.length)) filesUnderWay.delete(answer.id);

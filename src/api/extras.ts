@@ -6,6 +6,7 @@ import { type JobCounts, getJob, jobCounts, keyOfJob } from "../app/jobs";
 import { history, why } from "../app/history";
 import { type Rejection, isRejection, rejection } from "../domain/decider";
 import { poolKey, poolStream, taskKey, taskStream, tvmKey, tvmStream, workItemKey, workItemStream } from "../domain/ids";
+import { TVM_SIZES, maxTasksPerTvmOf } from "../domain/sizes";
 import type { Commit, FileStat, Json } from "../ports";
 import { wireDate } from "./dates";
 import { type Answer, type Input, type Operation, operation } from "./operation";
@@ -154,8 +155,12 @@ const parked = async ({ ports, call }: Some): Promise<Answer> => {
   return answer({ value: rows.map((row) => ({ stream: row.stream, version: row.commit, reason: row.reason, parkedAt: wireDate(row.since), triedAt: wireDate(row.at) })) });
 };
 
+const sizes = async (): Promise<Answer> =>
+  answer({ value: TVM_SIZES.map((one) => ({ name: one.name, cores: one.cores, memoryMB: one.memoryMb, diskGB: one.diskGb, maxTasksPerTVM: maxTasksPerTvmOf(one.name) })) });
+
 export const extras: readonly Operation[] = [
   ...histories,
+  operation({ name: "ListSizes", method: "GET", path: "/batchledger/sizes", action: "pool.read", version: "none", run: sizes }),
   operation({ name: "Why", method: "GET", path: "/batchledger/why/workitems/{workItem}/jobs/{job}/tasks/{task}", action: "history.read", version: "none", run: whyTask }),
   operation({ name: "Counts", method: "GET", path: "/batchledger/counts/workitems/{workItem}/jobs/{job}", action: "history.read", version: "none", run: countsOf }),
   operation({ name: "GrantUpload", method: "POST", path: "/batchledger/files/{path}", action: "upload.grant", version: "none", run: grant }),

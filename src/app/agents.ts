@@ -123,7 +123,7 @@ export const exchange = async (
   const [first] = await ports.views.get(tvms, [tvms.locate(known.tvm)]);
   const refusal = refusalFor(first, known.boot);
   if (refusal || !first) return refusal ?? goneTvm;
-  await heard(ports, known.tvm, known.boot, at, true);
+  await heard(ports, known.tvm, known.boot, at, true, request.ran);
   if (first.phase === "unknown")
     await execute(ports, "tvm", known.tvm, { stream: tvmStream(known.tvm), command: { type: "RecoverTvm", at, boot: known.boot } });
   await takeIn(ports, known.tvm, request);
@@ -319,21 +319,21 @@ const startTaskFor = (ports: Ports, row: TvmRow): { startTask?: StartTaskOrder }
 
 const lastWritten = new WeakMap<object, Map<string, { readonly boot: number; readonly at: number; readonly exchanged: boolean }>>();
 
-const heard = async (ports: Ports, tvm: string, boot: number, at: string, exchanged = false): Promise<void> => {
+const heard = async (ports: Ports, tvm: string, boot: number, at: string, exchanged = false, ran?: number): Promise<void> => {
   let map = lastWritten.get(ports.views);
   if (!map) lastWritten.set(ports.views, (map = new Map()));
   const now = Date.parse(at);
   const last = map.get(tvm);
   if (last?.boot === boot && (last.exchanged || !exchanged) && now - last.at < HEARTBEAT_WRITE_MS) return;
-  await writeHeartbeat(ports, tvm, boot, at, exchanged);
+  await writeHeartbeat(ports, tvm, boot, at, exchanged, ran);
   map.set(tvm, { boot, at: now, exchanged });
 };
 
 /** From here on the TVM's silence is noticed. */
-export const writeHeartbeat = async (ports: Ports, tvm: string, boot: number, at: string, exchanged: boolean): Promise<void> => {
+export const writeHeartbeat = async (ports: Ports, tvm: string, boot: number, at: string, exchanged: boolean, ran?: number): Promise<void> => {
   const partition = parentOf(tvm);
   const [before] = await ports.views.get(heartbeats, [{ partition, id: tvm }]);
-  const row: HeartbeatRow = { id: tvm, version: (before?.version ?? 0) + 1, tvm, boot, at, exchanged };
+  const row: HeartbeatRow = { id: tvm, version: (before?.version ?? 0) + 1, tvm, boot, at, exchanged, ...(ran === undefined ? {} : { ran }) };
   await ports.views.write([{ view: heartbeats, partition, rows: [{ from: before?.version ?? 0, row }], counters: {} }]);
 };
 

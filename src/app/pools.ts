@@ -11,6 +11,7 @@ import { type Loaded, type Outcome, execute, load } from "./execute";
 import { HOLD_MAX } from "./place";
 import { type Page, type Rows, scan } from "./rows";
 import { sealFiles } from "./secrets";
+import { lastTasksOf, totalRunOn } from "./tvmTasks";
 
 export type Condition<State> = (loaded: Loaded<State>) => Rejection | undefined;
 
@@ -88,22 +89,27 @@ export const stopPoolResize = (ports: Ports, call: Call, name: string, condition
 export const deletePool = (ports: Ports, call: Call, name: string, condition?: Condition<Pool>): Promise<Outcome<"pool">> =>
   onPool(ports, call, name, { type: "DeletePool", at: call.at }, condition);
 
-/** A TVM with what it runs now. */
+/** A TVM with what it runs now, what it ran last, and how much it ever ran. */
 export interface TvmInfo {
   readonly tvm: TvmRow;
   readonly running: number;
   readonly tasks: readonly TaskRow[];
+  readonly recent: readonly TaskRow[];
+  readonly totalRun: number;
 }
 
-/** Most tasks shown with a TVM. */
+/** Tasks of which a TVM says when it began to be busy. */
 const TASKS_SHOWN = 20;
+/** The last tasks that are shown with a TVM. */
+const RECENT_SHOWN = 10;
 
 const infoOf = async (ports: Ports, row: TvmRow): Promise<TvmInfo> => {
   const key = tvmKey(row.account, row.pool, row.name);
   const held = await ports.views.keys(tasks, { index: "tvm", prefix: `${key}/`, limit: HOLD_MAX });
   const places = held.map((entry) => tasks.locate(parseHeld(entry).task));
   const rows = (await ports.views.get(tasks, places)).filter((task): task is TaskRow => task?.phase === "running");
-  return { tvm: row, running: rows.length, tasks: rows.slice(0, TASKS_SHOWN) };
+  const [recent, totalRun] = await Promise.all([lastTasksOf(ports, row, RECENT_SHOWN), totalRunOn(ports, row)]);
+  return { tvm: row, running: rows.length, tasks: rows.slice(0, TASKS_SHOWN), recent, totalRun };
 };
 
 export const getTvm = async (ports: Ports, call: Call, pool: string, name: string): Promise<TvmInfo | Rejection> => {

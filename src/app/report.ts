@@ -8,6 +8,7 @@ import type { TvmCommand } from "../domain/tvm";
 import type { Ports } from "../ports";
 import { type Report, report } from "../wire";
 import { type Order, execute, executeAll } from "./execute";
+import { ranAtBoot } from "./tvmTasks";
 import { wake } from "./wakes";
 
 /** A message of the queue `reports`: written by the exchange of a TVM, or by who watches its machine. */
@@ -21,9 +22,10 @@ export type ReportsBody = z.infer<typeof reportsBody>;
 export const acceptReports = async (ports: Ports, body: unknown, at: string): Promise<void> => {
   const message = reportsBody.parse(body);
   if (message.kind === "machineExited") {
+    const ran = await ranAtBoot(ports, message.tvm, message.boot);
     await execute(ports, "tvm", "service", {
       stream: tvmStream(message.tvm),
-      command: { type: "RestartTvm", at, boot: message.boot, reason: "machineExited" },
+      command: { type: "RestartTvm", at, boot: message.boot, reason: "machineExited", ...present({ ran }) },
     });
     return;
   }

@@ -1,5 +1,6 @@
 // Repeats what matters, now and then: hints may be lost, so nothing may depend on one. Also the only place where silence
 // means something: a TVM that was not heard of for too long is lost, and its tasks go to others.
+import { present } from "../domain/decider";
 import { addMs } from "../domain/time";
 import { jobStream, parentOf, poolStream, tvmStream, workItemKey, workItemStream } from "../domain/ids";
 import { isOver } from "../domain/job";
@@ -15,6 +16,7 @@ import { execute } from "./execute";
 import { retryParked } from "./feed";
 import { takeFrom } from "./react";
 import { UPLOADS, UPLOAD_MS } from "./tvmFiles";
+import { ranAtBoot } from "./tvmTasks";
 import { wake } from "./wakes";
 import { parentKey } from "./workItems";
 
@@ -51,7 +53,10 @@ const freeUnfitTvms = async (ports: Ports, at: string): Promise<void> => {
     if (row.silent) await takeFrom(ports, key, "tvmLost", "requeue", at);
     // It may have come back by itself; now its machine is made anew, for nobody else may ever say that it is gone.
     if (row.phase === "unknown" && row.stateAt <= addMs(at, -RESTART_AFTER_MS))
-      await execute(ports, "tvm", "service", { stream: tvmStream(key), command: { type: "RestartTvm", at, boot: row.boot, reason: "machineExited" } });
+      await execute(ports, "tvm", "service", {
+        stream: tvmStream(key),
+        command: { type: "RestartTvm", at, boot: row.boot, reason: "machineExited", ...present({ ran: await ranAtBoot(ports, key, row.boot) }) },
+      });
     // Before it is started anew its tasks end as was asked; the pool's process does that.
     else if (row.phase === "restarting") await ports.orchestrations.nudge("pool", poolStream(parentOf(key)));
     else if (row.phase !== "leaving") await takeFrom(ports, key, "tvmRestarted", "requeue", at);

@@ -1,9 +1,10 @@
-// Tasks that ran on a TVM, from the index of where each task last ran: the last ones for people, and until when their files
-// have to be kept. It reads a bounded number of rows and changes nothing.
-import { tvmKey } from "../domain/ids";
+// Tasks that ran on a TVM, from the index of where each task last ran: the last ones for people, how many there were, and until
+// when their files have to be kept. It reads a bounded number of rows and changes nothing.
+import { parentOf, tvmKey } from "../domain/ids";
 import type { Tvm } from "../domain/tvm";
 import { addMs } from "../domain/time";
 import type { Ports } from "../ports";
+import { heartbeats } from "../views/errands";
 import { type TaskRow, tasks } from "../views/tasks";
 
 type Place = Pick<Tvm, "account" | "pool" | "name">;
@@ -13,6 +14,22 @@ export const lastTasksOf = async (ports: Ports, tvm: Place, limit: number): Prom
   const prefix = `${tvmKey(tvm.account, tvm.pool, tvm.name)}/`;
   const found = await ports.views.query(tasks, { index: "ran", prefix, reverse: true, limit });
   return found.map(({ row }) => row);
+};
+
+/** Tasks counted one by one, so that what has just begun is counted at once. */
+const COUNTED_MAX = 100;
+
+/** Tasks begun on the TVM at its present boot, as its agent said a few seconds ago at most; undefined: it has not said. */
+export const ranAtBoot = async (ports: Ports, tvm: string, boot: number): Promise<number | undefined> => {
+  const [row] = await ports.views.get(heartbeats, [{ partition: parentOf(tvm), id: tvm }]);
+  return row?.boot === boot ? row.ran : undefined;
+};
+
+/** Tasks ever begun on the TVM, those of deleted jobs too: no more than a few seconds old. */
+export const totalRunOn = async (ports: Ports, tvm: Place & Pick<Tvm, "boot" | "ranBefore">): Promise<number> => {
+  const key = tvmKey(tvm.account, tvm.pool, tvm.name);
+  const counted = await ports.views.keys(tasks, { index: "ran", prefix: `${key}/`, limit: COUNTED_MAX });
+  return Math.max((tvm.ranBefore ?? 0) + ((await ranAtBoot(ports, key, tvm.boot)) ?? 0), counted.length);
 };
 
 /** Tasks looked at for their retention: those that began last. */

@@ -12,7 +12,7 @@ import { ServiceError, UnreachableError } from "./failures";
 import { type BulkProgress, type BulkResult, streamTasks } from "./stream";
 import { type Call, type Transport, type TransportOptions, createTransport, settle } from "./transport";
 import type {
-  Counts, FileEntry, FileRange, FileSlice, HistoryCommit, JobResource, NewPool, NewTask, NewWorkItem, PoolResource, ResizePool,
+  Counts, FileEntry, FileRange, FileSlice, HistoryCommit, JobResource, NewPool, NewTask, NewWorkItem, PoolResource, RemoveTvms, ResizePool, SizeResource,
   StoredFile, TaskResource, TvmResource, UploadAddress, WhyAnswer, WorkItemResource,
 } from "./resources";
 
@@ -47,10 +47,16 @@ export function createClient(where: Connection | (() => Connection), options: Tr
     getPool: (pool: string) => get<PoolResource>(["pools", pool]),
     listPools: (query?: ListOptions) => list<PoolResource>(["pools"], query),
     resizePool: (pool: string, body: ResizePool) => act(["pools", pool], "resize", body),
+    removeTvms: (pool: string, body: RemoveTvms) => act(["pools", pool], "removetvms", body),
+    upgradePoolOs: (pool: string, targetOSVersion: string) => act(["pools", pool], "upgradeos", { targetOSVersion }),
     stopResize: (pool: string) => act(["pools", pool], "stopresize"),
     deletePool: (pool: string) => call("DELETE", ["pools", pool]),
     listTvms: (pool: string, query?: ListOptions) => list<TvmResource>(["pools", pool, "tvms"], query),
     getTvm: (pool: string, tvm: string) => get<TvmResource>(["pools", pool, "tvms", tvm]),
+    /** `option`: what becomes of its tasks (requeue, terminate, taskcompletion, retaineddata). */
+    rebootTvm: (pool: string, tvm: string, option?: string) => act(["pools", pool, "tvms", tvm], "reboot", option === undefined ? {} : { rebootOption: option }),
+    reimageTvm: (pool: string, tvm: string, option?: string) => act(["pools", pool, "tvms", tvm], "reimage", option === undefined ? {} : { reimageOption: option }),
+    sizes: async () => (await extra<{ value: SizeResource[] }>("sizes")).value,
 
     createWorkItem: (workItem: NewWorkItem) => call("POST", ["workitems"], { body: workItem }),
     getWorkItem: (workItem: string) => get<WorkItemResource>(["workitems", workItem]),

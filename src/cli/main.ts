@@ -11,6 +11,7 @@ import { poolCommands } from "./commands/pool";
 import { dataCommands } from "./commands/data";
 import { serviceCommands } from "./commands/service";
 import { submitCommand } from "./commands/submit";
+import { tvmCommands } from "./commands/tvm";
 import { workCommands } from "./commands/work";
 import { EXIT, explain } from "./failures";
 import { type Io, clean } from "./output";
@@ -24,6 +25,7 @@ export const COMMANDS: readonly Command[] = [
   ...fileCommands,
   ...explainCommands,
   ...poolCommands,
+  ...tvmCommands,
   autoscaleTestCommand,
   ...serviceCommands.slice(1),
   ...accountCommands,

@@ -34,6 +34,20 @@ export interface ResizePool {
   readonly tvmDeallocationOption?: string;
 }
 
+export interface RemoveTvms {
+  readonly tvmList: readonly string[];
+  readonly resizeTimeout?: string;
+  readonly tvmDeallocationOption?: string;
+}
+
+export interface SizeResource {
+  readonly name: string;
+  readonly cores: number;
+  readonly memoryMB: number;
+  readonly diskGB: number;
+  readonly maxTasksPerTVM: number;
+}
+
 export interface PoolResource {
   readonly name: string;
   readonly state: string;

@@ -90,7 +90,7 @@ export const EVENT_SHAPES = {
     TvmLost: { at, boot: "number" },
     TvmRecovered: { at, boot: "number" },
     TvmRestartRequested: { at, how: "text", option: "text" },
-    TvmRestarting: { at, boot: "number", reason: "text" },
+    TvmRestarting: { at, boot: "number", reason: "text", optional: { ran: "number" } },
     TvmLeaving: { at, option: "text" },
     TvmKept: { at },
     TvmRemoved: { at },

@@ -27,8 +27,8 @@ export type TvmEvent =
   | { type: "TvmRecovered"; at: string; boot: number }
   /** It is to be started anew once its tasks are dealt with as the option says; until then it takes no new ones. */
   | { type: "TvmRestartRequested"; at: string; how: RestartHow; option: DeallocationOption }
-  /** Its machine ended or is started again: what ran there is over, and `boot` is the number of the next start. */
-  | { type: "TvmRestarting"; at: string; boot: number; reason: RestartReason }
+  /** Its machine ended or is started again: what ran there is over, and `boot` is the number of the next start; `ran` tasks began in the last. */
+  | { type: "TvmRestarting"; at: string; boot: number; reason: RestartReason; ran?: number }
   | { type: "TvmLeaving"; at: string; option: DeallocationOption }
   /** It was to leave after its tasks, and they took longer than the resize may: it stays. */
   | { type: "TvmKept"; at: string }
@@ -52,7 +52,7 @@ export type TvmCommand =
   | { type: "LoseTvm"; at: string; boot: number }
   | { type: "RecoverTvm"; at: string; boot: number }
   | { type: "RequestRestart"; at: string; how: RestartHow; option: DeallocationOption }
-  | { type: "RestartTvm"; at: string; boot: number; reason: RestartReason }
+  | { type: "RestartTvm"; at: string; boot: number; reason: RestartReason; ran?: number }
   | { type: "RemoveTvm"; at: string; option: DeallocationOption }
   | { type: "KeepTvm"; at: string }
   | { type: "ForgetTvm"; at: string };
@@ -91,6 +91,8 @@ export interface Tvm {
   readonly restart?: { readonly how: RestartHow; readonly option: DeallocationOption };
   /** The upgrade of its pool (by the time it began) that it was last restarted for. */
   readonly upgradedFor?: string;
+  /** Tasks that began in boots before the present one. */
+  readonly ranBefore?: number;
   /** Lost, and not heard of since: also while it is leaving. */
   readonly silent?: boolean;
   readonly allocatedAt: string;
@@ -143,7 +145,7 @@ export const tvm: Decider<Tvm, TvmCommand, TvmEvent> = {
       case "RestartTvm":
         // A machine that leaves anyway is not started again.
         if (!alive(state) || command.boot !== state.boot || state.phase === "leaving") return [];
-        return [{ type: "TvmRestarting", at: command.at, boot: state.boot + 1, reason: command.reason }];
+        return [{ type: "TvmRestarting", at: command.at, boot: state.boot + 1, reason: command.reason, ...present({ ran: command.ran }) }];
       case "RemoveTvm":
         // One that waits for its tasks can still be told not to: a pool that is deleted does not wait.
         if (!alive(state) || (state.phase === "leaving" && !(waits(state.leavingOption) && !waits(command.option)))) return [];
@@ -183,7 +185,8 @@ export const tvm: Decider<Tvm, TvmCommand, TvmEvent> = {
       }
       case "TvmRestarting": {
         const { startTaskInfo: _, silent: _silent, ...rest } = state;
-        return { ...rest, phase: "starting", boot: event.boot, joined: false, startTaskRun: 0, stateAt: event.at };
+        const ran = event.ran ? { ranBefore: (state.ranBefore ?? 0) + event.ran } : {};
+        return { ...rest, ...ran, phase: "starting", boot: event.boot, joined: false, startTaskRun: 0, stateAt: event.at };
       }
       case "TvmLeaving":
         return { ...state, phase: "leaving", leavingOption: event.option, stateAt: event.at };

@@ -1,15 +1,18 @@
 // Moves the TVMs of a pool toward its target: allocates, orders machines, lets TVMs leave, ends the resize, deletes the pool.
 // Slow work with retries: each look does what can be done now and says when to look again.
+import { present } from "../domain/decider";
 import type { ResizeError } from "../domain/errors";
 import { tvmKey, tvmStream } from "../domain/ids";
 import type { DeallocationOption, Pool } from "../domain/pool";
+import { coresOf } from "../domain/sizes";
 import { addMs } from "../domain/time";
 import { type Tvm, type TvmCommand, awaitsRestart, waits } from "../domain/tvm";
 import { forgetAgent, joinCodeFor } from "../app/agents";
 import { type Loaded, type Order, execute, executeAll, load, loadAll } from "../app/execute";
 import type { MachineOrder, Ports } from "../ports";
 import { takeFrom } from "../app/react";
-import { retainedUntil } from "../app/tvmTasks";
+import { ranAtBoot, retainedUntil } from "../app/tvmTasks";
+import { pools } from "../views/pools";
 import { tasks } from "../views/tasks";
 import { DONE, type Next, earlier, wakeAt } from "./step";
 
@@ -23,30 +26,47 @@ const RETRY_MS = 5_000;
 export const poolStep = async (ports: Ports, stream: string, at: string): Promise<Next> => {
   const pool = (await load(ports, "pool", stream)).state;
   if (pool.phase === "absent") return DONE;
-  const grown = await grow(ports, stream, pool, at);
+  const most = await mostTvms(ports, pool);
+  const grown = await grow(ports, stream, pool, most, at);
   const tvms = await restart(ports, grown, await membersOf(ports, grown), at);
-  const left = await shrink(ports, grown, tvms, at);
+  const left = await shrink(ports, grown, tvms, most, at);
   const failures = await orderMachines(ports, grown, left.staying, at);
   const now = await release(ports, stream, grown, left.leaving, at);
-  return conclude(ports, stream, now, left, failures, at);
+  return conclude(ports, stream, now, most, left, failures, at);
 };
 
 type Member = Loaded<Tvm>;
 
 /** Names TVMs up to the target, and makes their streams. A pool that is not growing only has its missing streams made. */
-const grow = async (ports: Ports, stream: string, pool: Pool, at: string): Promise<Pool> => {
+const grow = async (ports: Ports, stream: string, pool: Pool, most: number, at: string): Promise<Pool> => {
   let state = pool;
-  while (state.phase === "active" && state.allocation === "resizing" && state.tvms.length < wanted(state, ports)) {
+  while (state.phase === "active" && state.allocation === "resizing" && state.tvms.length < wanted(state, most)) {
     const before = state.tvms.length;
-    const outcome = await execute(ports, "pool", "service", { stream, command: { type: "AllocateTvms", at, count: wanted(state, ports) - before } });
+    const outcome = await execute(ports, "pool", "service", { stream, command: { type: "AllocateTvms", at, count: wanted(state, most) - before } });
     if (!("state" in outcome) || outcome.state.tvms.length === before) break;
     state = outcome.state;
   }
   return state;
 };
 
-const wanted = (pool: Pool, ports: Ports): number =>
-  pool.phase === "deleting" ? 0 : Math.min(pool.spec.targetDedicated, ports.policy.poolTvmsMax);
+const wanted = (pool: Pool, most: number): number => (pool.phase === "deleting" ? 0 : Math.min(pool.spec.targetDedicated, most));
+
+/** Most pools of an account that are looked at for its quota. */
+const POOLS_MAX = 1000;
+
+/**
+ * How many TVMs the pool may have: by the service's limit for a pool, and by what the account's other pools leave of its quota of
+ * cores. A quota that was lowered takes no TVM away. Two pools that grow at the same moment may both get the last cores.
+ */
+const mostTvms = async (ports: Ports, pool: Pool): Promise<number> => {
+  const { poolTvmsMax, coresMax } = ports.policy;
+  if (coresMax === undefined || pool.phase !== "active" || pool.allocation === "steady") return poolTvmsMax;
+  const all = await ports.views.query(pools, { index: "name", prefix: `${pool.account}/`, limit: POOLS_MAX });
+  const others = all.filter(({ row }) => row.name.toLowerCase() !== pool.name.toLowerCase());
+  const taken = others.reduce((sum, { row }) => sum + row.tvms.length * (coresOf(row.spec.tvmSize) ?? 1), 0);
+  const left = Math.floor((coresMax - taken) / (coresOf(pool.spec.tvmSize) ?? 1));
+  return Math.min(poolTvmsMax, Math.max(left, pool.tvms.length));
+};
 
 const membersOf = async (ports: Ports, pool: Pool): Promise<Member[]> => {
   const streams = pool.tvms.map((name) => tvmStream(tvmKey(pool.account, pool.name, name)));
@@ -83,12 +103,13 @@ const restart = async (ports: Ports, pool: Pool, members: readonly Member[], at:
   const waiting = asked.filter(({ state }) => awaitsRestart(state));
   if (waiting.length === 0) return asked;
   const free = await Promise.all(waiting.map(({ state }) => isFree(ports, state, state.restart?.option, at)));
+  const ran = await Promise.all(waiting.map(({ state }) => ranAtBoot(ports, tvmKey(state.account, state.pool, state.name), state.boot)));
   const outcomes = await executeAll(
     ports,
     "tvm",
     "service",
     waiting.flatMap(({ stream, state }, index): Order<"tvm">[] =>
-      free[index] && state.restart ? [{ stream, command: { type: "RestartTvm", at, boot: state.boot, reason: state.restart.how } }] : [],
+      free[index] && state.restart ? [{ stream, command: { type: "RestartTvm", at, boot: state.boot, reason: state.restart.how, ...present({ ran: ran[index] }) } }] : [],
     ),
   );
   return replaced(asked, outcomes.flatMap((outcome) => ("state" in outcome ? [outcome] : [])));
@@ -118,11 +139,11 @@ interface Split {
 }
 
 /** Chooses who goes: TVMs that were named, then idle ones, then the youngest. */
-const shrink = async (ports: Ports, pool: Pool, members: readonly Member[], at: string): Promise<Split> => {
+const shrink = async (ports: Ports, pool: Pool, members: readonly Member[], most: number, at: string): Promise<Split> => {
   const leaving = await hurry(ports, pool, members.filter(({ state }) => state.phase === "leaving" || state.phase === "gone"), at);
   const staying = members.filter(({ state }) => state.phase !== "leaving" && state.phase !== "gone");
   const moving = pool.phase === "deleting" || pool.allocation === "resizing";
-  const tooMany = moving ? staying.length - wanted(pool, ports) : 0;
+  const tooMany = moving ? staying.length - wanted(pool, most) : 0;
   if (tooMany <= 0) return { staying, leaving };
   const held = await Promise.all(staying.map(({ state }) => heldBy(ports, state, 1)));
   const named = new Set(pool.resize.tvms);
@@ -197,8 +218,8 @@ const release = async (ports: Ports, stream: string, pool: Pool, leaving: readon
   return "state" in outcome ? outcome.state : pool;
 };
 
-const conclude = async (ports: Ports, stream: string, pool: Pool, split: Split, failures: Failures, at: string): Promise<Next> => {
-  const target = wanted(pool, ports);
+const conclude = async (ports: Ports, stream: string, pool: Pool, most: number, split: Split, failures: Failures, at: string): Promise<Next> => {
+  const target = wanted(pool, most);
   const waiting = split.leaving.filter(({ state }) => pool.tvms.includes(state.name));
   if (pool.phase === "deleting") {
     if (pool.tvms.length > 0) return wakeAt(addMs(at, RETRY_MS));
@@ -212,7 +233,7 @@ const conclude = async (ports: Ports, stream: string, pool: Pool, split: Split, 
   const reached = pool.tvms.length === target && waiting.length === 0 && failures.messages.length === 0;
   const deadline = addMs(pool.resize.since, pool.resize.timeoutMs);
   if (pool.allocation === "resizing" && !reached && at < deadline) return wakeAt(earlier(lookAt, deadline));
-  const error = reached && pool.allocation === "resizing" ? quotaError(pool, ports) : endedEarly(pool, target, failures);
+  const error = reached && pool.allocation === "resizing" ? quotaError(pool, most, ports) : endedEarly(pool, target, failures);
   if (!reached) await onTvms(ports, waiting, { type: "KeepTvm", at });
   await execute(ports, "pool", "service", { stream, command: { type: "EndPoolResize", at, ...(error ? { error } : {}) } });
   return wakeAt(failures.lookAt);
@@ -231,10 +252,14 @@ const concludeUpgrade = async (ports: Ports, stream: string, pool: Pool, staying
   return false;
 };
 
-const quotaError = (pool: Pool, ports: Ports): ResizeError | undefined =>
-  pool.spec.targetDedicated > ports.policy.poolTvmsMax
-    ? { code: "AccountCoreQuotaReached", message: `A pool of this service has ${ports.policy.poolTvmsMax} TVMs at most.` }
-    : undefined;
+const quotaError = (pool: Pool, most: number, { policy }: Ports): ResizeError | undefined => {
+  if (pool.spec.targetDedicated <= most) return undefined;
+  const message =
+    most === policy.poolTvmsMax
+      ? `A pool of this service has ${most} TVMs at most.`
+      : `The account may have ${policy.coresMax} cores: with those of its other pools that is ${most} of ${pool.spec.targetDedicated} TVMs of size ${pool.spec.tvmSize}.`;
+  return { code: "AccountCoreQuotaReached", message };
+};
 
 const endedEarly = (pool: Pool, target: number, failures: Failures): ResizeError => {
   const reached = `${pool.tvms.length} of ${target} TVMs are in the pool.`;

@@ -43,6 +43,8 @@ export interface HeartbeatRow extends Row {
   readonly at: string;
   /** It has used the credential of this boot: its join code is good no more. */
   readonly exchanged?: boolean;
+  /** Tasks that it has begun since this boot, as it last said. */
+  readonly ran?: number;
 }
 
 export const heartbeats: ViewLayout<HeartbeatRow> = {

@@ -135,12 +135,12 @@ export const tvmStateAt = ({ tvm, running, tasks }: TvmInfo): string => {
 };
 
 export const TVM_PROPERTIES = [
-  "name", "url", "state", "stateTransitionTime", "lastBootTime", "tvmAllocationTime", "ipAddress", "affinityId", "tvmSize", "recentTasks",
-  "startTask", "startTaskInfo",
+  "name", "url", "state", "stateTransitionTime", "lastBootTime", "tvmAllocationTime", "ipAddress", "affinityId", "tvmSize",
+  "totalTasksRun", "recentTasks", "startTask", "startTaskInfo", "errors",
 ] as const;
 
 export const renderTvm = (info: TvmInfo, base: string) => {
-  const { tvm, tasks } = info;
+  const { tvm, recent, totalRun } = info;
   // Between two starts there is nothing to say of the start task (reference 5.3).
   const started = tvm.phase !== "starting";
   return {
@@ -153,10 +153,23 @@ export const renderTvm = (info: TvmInfo, base: string) => {
     ipAddress: tvm.address,
     affinityId: affinityOf(tvm.name),
     tvmSize: tvm.size,
-    recentTasks: tasks.length === 0 ? undefined : tasks.map((task) => recentTask(task, base)),
+    totalTasksRun: totalRun,
+    recentTasks: recent.length === 0 ? undefined : recent.map((task) => recentTask(task, base)),
     startTask: started ? startTask(tvm.startTask) : undefined,
     startTaskInfo: started ? startTaskInfo(tvm.startTaskInfo) : undefined,
+    errors: tvmErrors(tvm),
   };
+};
+
+/** Why no task is given to a TVM that is not being started: for people who would ask. */
+const tvmErrors = (tvm: Tvm) => {
+  const error = (code: string, message: string) => [{ code, message }];
+  if (tvm.phase === "startTaskFailed") {
+    const { exitCode, error: failure } = tvm.startTaskInfo ?? {};
+    const how = failure ? `${failure.code}${failure.message ? `: ${failure.message}` : ""}` : `exit code ${exitCode}`;
+    return error("StartTaskFailed", `The start task failed (${how}): no task is given to this TVM. Correct the start task and reboot or remove the TVM.`);
+  }
+  return tvm.silent ? error("TVMLost", "The TVM was not heard of for too long. Its tasks were given to others; it is started anew if it does not come back.") : undefined;
 };
 
 const affinityOf = (tvm: string): string => `TVM:${tvm}`;

@@ -15,7 +15,7 @@ export const poolCommands: readonly Command[] = [
     options: {
       tvms: { type: "string", value: "N", help: "how many TVMs (default 2)" },
       slots: { type: "string", value: "N", help: "tasks at once on each TVM (default 1; at most 4 a core)" },
-      size: { type: "string", value: "SIZE", help: "small, medium, large or extralarge (default small)" },
+      size: { type: "string", value: "SIZE", help: "of `batchledger sizes` (default small)" },
       fill: { type: "string", value: "HOW", help: "spread (default) or pack: which TVM gets the next task" },
       "start-task": { type: "string", value: "COMMAND", help: "command line that each TVM runs first, and must end with 0" },
       wait: { type: "boolean", help: "return when the TVMs are ready" },
@@ -31,6 +31,16 @@ export const poolCommands: readonly Command[] = [
       wait: { type: "boolean", help: "return when the pool is steady" },
     },
     run: resizePool,
+  },
+  {
+    words: "pool stop", operands: "POOL", operandsMin: 1, operandsMax: 1, connects: true,
+    summary: "Stops a resize that is under way: the pool keeps the TVMs that it has.", options: {}, run: stopResize,
+  },
+  {
+    words: "pool upgrade-os", operands: "POOL VERSION", operandsMin: 2, operandsMax: 2, connects: true,
+    summary: "Gives a pool another version of its operating system. Each TVM is set up anew; running tasks go back to the queue.",
+    options: { wait: { type: "boolean", help: "return when all TVMs have it" } },
+    run: upgradeOs,
   },
   { words: "pool list", operands: "", operandsMin: 0, operandsMax: 0, connects: true, summary: "Lists the pools.", options: {}, run: listPools },
   { words: "pool show", operands: "POOL", operandsMin: 1, operandsMax: 1, connects: true, summary: "Shows one pool.", options: {}, run: showPool },
@@ -76,6 +86,28 @@ async function resizePool(call: Invocation): Promise<number> {
   if (call.flag("wait")) await poolReady(call, name);
   if (call.json) json(call.io, await client.getPool(name));
   else call.io.out(`Pool ${clean(name)}: ${call.flag("wait") ? "has" : "going to"} ${plural(targetDedicated, "TVM")}.\n`);
+  return EXIT.ok;
+}
+
+async function stopResize(call: Invocation): Promise<number> {
+  const client = call.client();
+  const name = call.operands[0] as string;
+  await client.stopResize(name);
+  if (call.json) json(call.io, await client.getPool(name));
+  else call.io.out(`Pool ${clean(name)}: the resize is stopped.\n`);
+  return EXIT.ok;
+}
+
+async function upgradeOs(call: Invocation): Promise<number> {
+  const client = call.client();
+  const [name, version] = call.operands as [string, string];
+  await client.upgradePoolOs(name, version);
+  if (call.flag("wait")) {
+    const done = await until(async () => ((await client.getPool(name)).state === "upgrading" ? undefined : true), call.io.signal, POOL_READY_MS);
+    if (!done) throw new Failure(EXIT.failed, `Pool ${name} is still being upgraded after ${spell(POOL_READY_MS)}.`, `\`batchledger tvms ${name}\` shows its TVMs.`);
+  }
+  if (call.json) json(call.io, await client.getPool(name));
+  else call.io.out(`Pool ${clean(name)}: ${call.flag("wait") ? "has" : "is being given"} version ${clean(version)}.\n`);
   return EXIT.ok;
 }
 

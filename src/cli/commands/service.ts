@@ -21,6 +21,10 @@ export const serviceCommands: readonly Command[] = [
       "allowed-host": { type: "string", multiple: true, value: "NAME", help: "a further host name that requests may name" },
       sync: { type: "string", value: "HOW", help: "normal (default) or full: full also survives a power cut, and is slower" },
       "allow-elevated": { type: "boolean", help: "tasks may ask to run as the service's own user" },
+      "allow-tvm-users": { type: "boolean", help: "make users of this machine for people who want to log in to TVMs (as root only)" },
+      "pool-tvms-max": { type: "string", value: "N", help: "TVMs of one pool at most (default 64)" },
+      "pools-max": { type: "string", value: "N", help: "quota: pools of an account at most (default: no limit)" },
+      "cores-max": { type: "string", value: "N", help: "quota: cores of all TVMs of an account at most (default: no limit)" },
       "log-level": { type: "string", value: "LEVEL", help: `${LEVELS.join(", ")} (default info)` },
     },
     more: 'With --json it prints one line when it is ready:\n  {"event":"ready","api":"http://127.0.0.1:7071","account":"...","keyFile":"...","data":"..."}',
@@ -54,7 +58,10 @@ async function start(call: Invocation): Promise<number> {
   if (sync !== "normal" && sync !== "full") throw usage("--sync must be normal or full.");
   const data = call.text("data");
   const port = call.text("port");
+  const limit = (option: string) => (call.text(option) === undefined ? undefined : parse.wholeNumber(`--${option}`, call.text(option) as string, 1, 10_000));
+  const [poolTvmsMax, poolsMax, coresMax] = ["pool-tvms-max", "pools-max", "cores-max"].map(limit);
   const service = await startService({
+    poolTvmsMax, poolsMax, coresMax, allowTvmUsers: call.flag("allow-tvm-users"),
     ...(data === undefined ? {} : { data: path.resolve(call.io.cwd, data) }),
     ...(port === undefined ? {} : { port: parse.wholeNumber("--port", port, 0, 65_535) }),
     ...(bind === undefined ? {} : { bind }),
