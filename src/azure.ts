@@ -16,7 +16,7 @@ import { consoleLog, systemClock, systemRandom } from "./adapters/system";
 import type { BasePorts } from "./compose";
 import { partitionOf } from "./domain/ids";
 import { presentSizes } from "./domain/sizes";
-import { type AzureSettings, type EmbeddedSettings, quotasOf } from "./settings";
+import type { AzureSettings, EmbeddedSettings } from "./settings";
 
 export interface AzureOptions {
   readonly cosmos: CosmosSettings;
@@ -76,7 +76,7 @@ export const deployed = async (settings: AzureSettings): Promise<AzureParts> => 
       serviceBus: { namespace: settings.serviceBusNamespace, credential },
       blobs: { url: settings.filesUrl, credential },
       // Each TVM is a machine of its own, gone with the TVM: its users concern nobody else.
-      policy: { allowElevated: settings.allowElevated, poolTvmsMax: settings.poolTvmsMax, ...quotasOf(settings), allowTvmUsers: true },
+      policy: { allowElevated: settings.allowElevated, poolTvmsMax: settings.poolTvmsMax, ...settings.quotas, allowTvmUsers: true },
       logLevel: "info",
     },
     {

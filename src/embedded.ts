@@ -16,7 +16,7 @@ import { sqliteViews } from "./adapters/sqliteViews";
 import { consoleLog, systemClock, systemRandom } from "./adapters/system";
 import type { BasePorts } from "./compose";
 import type { EventStore, FeedSource, Files, Integrity, QueueSource } from "./ports";
-import { type EmbeddedSettings, quotasOf } from "./settings";
+import type { EmbeddedSettings } from "./settings";
 
 /** What the embedded default is made of: ports for the functions, sources for the local host's pumps. */
 export interface Embedded {
@@ -58,7 +58,7 @@ export const embedded = (settings: EmbeddedSettings, baseUrl: () => string): Emb
     machines,
     accounts: fileAccounts(at("keys"), [settings.account]),
     sealer,
-    policy: { allowElevated: settings.allowElevated, poolTvmsMax: settings.poolTvmsMax, ...quotasOf(settings), allowTvmUsers: settings.allowTvmUsers },
+    policy: { allowElevated: settings.allowElevated, poolTvmsMax: settings.poolTvmsMax, ...settings.quotas, allowTvmUsers: settings.allowTvmUsers },
     signals,
     clock: systemClock,
     random: systemRandom,

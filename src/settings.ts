@@ -15,18 +15,21 @@ export interface EmbeddedSettings {
   readonly allowElevated: boolean;
   readonly allowedHosts: readonly string[];
   readonly poolTvmsMax: number;
-  readonly poolsMax?: number | undefined;
-  readonly coresMax?: number | undefined;
+  readonly quotas: Quotas;
   /** Users of this machine's operating system may be made for people who want to log in to a TVM. Only as root. */
   readonly allowTvmUsers: boolean;
   readonly logLevel: "debug" | "info" | "warn" | "error" | "silent";
 }
 
 /** Quotas of an account (reference section 8): without one there is no limit. */
+export interface Quotas {
+  readonly poolsMax?: number;
+  readonly coresMax?: number;
+}
+
 const quota = z.coerce.number().int().min(1).max(1_000_000);
 
-/** The quotas that are set, for the policy. */
-export const quotasOf = ({ poolsMax, coresMax }: { readonly poolsMax?: number | undefined; readonly coresMax?: number | undefined }) => ({
+const quotasOf = (poolsMax: number | undefined, coresMax: number | undefined): Quotas => ({
   ...(poolsMax === undefined ? {} : { poolsMax }),
   ...(coresMax === undefined ? {} : { coresMax }),
 });
@@ -55,7 +58,8 @@ export const embeddedSettings = (options: EmbeddedOptions): EmbeddedSettings => 
     const [issue] = parsed.error.issues;
     throw new Error(`The option ${issue?.path.join(".") || "?"} is not usable: ${issue?.message}`);
   }
-  return Object.freeze({ ...parsed.data, mode: "embedded" as const, data: path.resolve(parsed.data.data) });
+  const { poolsMax, coresMax, ...rest } = parsed.data;
+  return Object.freeze({ ...rest, quotas: quotasOf(poolsMax, coresMax), mode: "embedded" as const, data: path.resolve(rest.data) });
 };
 
 // ---------------------------------------------------------------- on Azure
@@ -73,8 +77,7 @@ export interface AzureSettings {
   readonly poolsGroup: string;
   readonly subnets: { readonly isolated: string; readonly communicating: string };
   readonly poolTvmsMax: number;
-  readonly poolsMax?: number | undefined;
-  readonly coresMax?: number | undefined;
+  readonly quotas: Quotas;
   readonly allowElevated: boolean;
   readonly tvmImage?: string | undefined;
   /** For the template of a TVM's first start. */
@@ -126,8 +129,7 @@ export const azureSettings = (environment: Readonly<Record<string, string | unde
     poolsGroup: found.BATCHLEDGER_POOLS_GROUP,
     subnets: { isolated: found.BATCHLEDGER_POOL_SUBNET, communicating: found.BATCHLEDGER_POOL_SUBNET_COMMUNICATING },
     poolTvmsMax: found.BATCHLEDGER_POOL_TVMS_MAX,
-    poolsMax: found.BATCHLEDGER_POOLS_MAX,
-    coresMax: found.BATCHLEDGER_CORES_MAX,
+    quotas: quotasOf(found.BATCHLEDGER_POOLS_MAX, found.BATCHLEDGER_CORES_MAX),
     // Templates write booleans as True and False.
     allowElevated: found.BATCHLEDGER_ALLOW_ELEVATED.toLowerCase() === "true",
     tvmImage: found.BATCHLEDGER_TVM_IMAGE,

@@ -82,6 +82,17 @@ describe("another operating system", () => {
 });
 
 describe("limits", () => {
+  test("the sizes there are, each with four tasks a core at most, which is the limit of a pool of that size", async () => {
+    const { value } = (await get("/batchledger/sizes")).json;
+    expect(value).toHaveLength(23);
+    expect(value[0]).toEqual({ name: "small", cores: 1, memoryMB: 1792, diskGB: 225, maxTasksPerTVM: 4 });
+    for (const { name, maxTasksPerTVM } of value) {
+      const pool = (slots: number) => post("/pools", { ...POOL, name: `p-${name}`, tvmSize: name, maxTasksPerTVM: slots });
+      expect([name, refusal(await pool(maxTasksPerTVM + 1)), (await pool(maxTasksPerTVM)).status]).toEqual([name, "400 InvalidPropertyValue maxTasksPerTVM", 201]);
+    }
+    expect(refusal(await post("/pools", { ...POOL, tvmSize: "A0" }))).toBe("400 InvalidPropertyValue tvmSize");
+  });
+
   test("a storage account that the TVMs should be near to is kept and shown", async () => {
     await post("/pools", { ...POOL, storageAccountAffinity: "mystore" });
     expect((await get("/pools/p1")).json.storageAccountAffinity).toBe("mystore");

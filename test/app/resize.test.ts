@@ -1,6 +1,7 @@
 // A pool grows and shrinks: what happens to the TVMs, to their tasks, and what the pool says when it could not.
 import { deletePool, getPool, getTvm, resizePool, stopPoolResize, addPool } from "../../src/app/pools";
 import { type Agent, type World, accepted, addMany, bootAll, makePool, makeWorkItem, newTask, openWorld, poolSpec, taskOf } from "../support/world";
+import { renderTvm } from "../../src/api/classic/render";
 import { isRejection } from "../../src/domain/decider";
 import type { DeallocationOption, Pool } from "../../src/domain/pool";
 
@@ -157,6 +158,47 @@ test("more than the service allows: as many as it does, and it says so", async (
   await makePool(world, "Pool-A", { targetDedicated: 70 });
   expect((await pool()).tvms).toHaveLength(64);
   expect(await pool()).toMatchObject({ allocation: "steady", resizeError: { code: "AccountCoreQuotaReached" } });
+});
+
+test("the account's quota of cores: what its other pools leave, and no TVM is taken away for a lower one", async () => {
+  Object.assign(world.ports.policy, { coresMax: 10 });
+  await makePool(world, "Other", { tvmSize: "medium", targetDedicated: 2 });
+  await makePool(world, "Pool-A", { tvmSize: "medium", targetDedicated: 4 });
+  expect((await pool()).tvms).toHaveLength(3);
+  expect(await pool()).toMatchObject({ allocation: "steady", spec: { targetDedicated: 4 }, resizeError: { code: "AccountCoreQuotaReached", message: expect.stringContaining("10 cores") } });
+  Object.assign(world.ports.policy, { coresMax: 2 });
+  await resize(4);
+  expect((await pool()).tvms).toHaveLength(3);
+  await resize(1);
+  expect((await pool()).tvms).toHaveLength(1);
+  expect(await pool()).not.toHaveProperty("resizeError");
+});
+
+test("a TVM says what it ran last, the latest first, ten of them at most, and how many there were", async () => {
+  await makePool(world, "Pool-A", { maxTasksPerTvm: 1 });
+  await makeWorkItem(world);
+  let agents = await bootAll(world);
+  const [agent] = agents.values() as unknown as [Agent];
+  const name = agent.key.split(".")[2] as string;
+  const shown = async () => renderTvm(accepted(await getTvm(world.ports, world.call(), "Pool-A", name)), "");
+  expect(await shown()).toMatchObject({ totalTasksRun: 0, recentTasks: undefined, affinityId: `TVM:${(await pool()).tvms[0]}` });
+  for (let index = 0; index < 12; index++) {
+    await addMany(world, "Render", [newTask(`t${index}`)]);
+    await agent.work(() => index % 2);
+    await world.pass(1_000);
+  }
+  expect((await shown()).recentTasks).toMatchObject(Array.from({ length: 10 }, (_, at) => ({ taskName: `t${11 - at}`, taskState: "completed", executionInfo: { exitCode: (11 - at) % 2 } })));
+  expect((await shown()).totalTasksRun).toBe(12);
+  // What an agent said is kept over its end, also when the tasks are gone; the next boot counts from nothing.
+  await world.pass(6_000);
+  await agent.exchange({ ran: 300 });
+  expect((await shown()).totalTasksRun).toBe(300);
+  await world.ports.bus.send("reports", [{ body: { kind: "machineExited", tvm: agent.key, boot: 1 } }]);
+  await world.pump.untilQuiet();
+  agents = await bootAll(world, agents);
+  await world.pass(6_000);
+  await (agents.get(agent.key) as Agent).exchange({ ran: 5 });
+  expect((await shown()).totalTasksRun).toBe(305);
 });
 
 test("a machine that keeps ending is started again after ever longer pauses", async () => {

@@ -126,6 +126,25 @@ describe("where the service is", () => {
   });
 });
 
+describe("TVMs", () => {
+  test("reboot, reimage, show, remove", async () => {
+    await bl("pool", "create", "p3", "--tvms", "2");
+    const asked = () => (api.pools.get("p3") as { asked: string }).asked;
+    expect((await bl("tvm", "reboot", "p3", "tvm-0")).out).toBe("TVM tvm-0 is being rebooted.\n");
+    expect(asked()).toBe("POST tvm-0 reboot {}");
+    expect((await bl("tvm", "reimage", "p3", "tvm-1", "--tasks", "taskcompletion", "--wait")).out).toBe("TVM tvm-1 is ready.\n");
+    expect(asked()).toBe('POST tvm-1 reimage {"reimageOption":"taskcompletion"}');
+    expect((await bl("tvm", "show", "p3", "tvm-1")).out).toMatch(/^name +tvm-1\nstate +idle\n/);
+    expect((await bl("tvm", "show", "p3", "tvm-1", "--json")).json()).toMatchObject({ totalTasksRun: 3 });
+    expect((await bl("tvm", "remove", "p3", "tvm-0", "tvm-1", "--tasks", "terminate", "--timeout", "10m")).out).toBe("2 TVMs leaving: pool p3 is to have 2.\n");
+    expect(api.pools.get("p3")).toMatchObject({ tvmList: ["tvm-0", "tvm-1"], resizeTimeout: "PT10M", tvmDeallocationOption: "terminate" });
+    expect((await bl("pool", "upgrade-os", "p3", "WA-GUEST-OS-4.19_201504-01", "--wait")).out).toBe("Pool p3: has version WA-GUEST-OS-4.19_201504-01.\n");
+    expect(api.pools.get("p3")).toMatchObject({ targetOSVersion: "WA-GUEST-OS-4.19_201504-01" });
+    expect((await bl("pool", "stop", "p3")).out).toBe("Pool p3: the resize is stopped.\n");
+    await bl("pool", "delete", "p3");
+  });
+});
+
 describe("pools", () => {
   test("create, list, resize, show, tvms, delete", async () => {
     expect((await bl("pool", "create", "p1", "--tvms", "3", "--slots", "2", "--fill", "pack", "--start-task", "setup.sh x", "--wait")).out).toBe("Pool p1: 3 TVMs ready.\n");

@@ -82,6 +82,11 @@ async function route(api: FakeApi, request: IncomingMessage, response: ServerRes
     if (!name) return json(response, { value: [...api.pools.values()].map(pool) });
     const found = api.pools.get(name);
     if (!found) return problem(response, 404, "PoolNotFound", "The specified pool does not exist.");
+    if (jobs === "tvms" && job) {
+      if (method === "GET") return json(response, { name: job, state: "idle", stateTransitionTime: NOW, totalTasksRun: 3 });
+      Object.assign(found, { asked: `${method} ${[job, tasks, task].filter(Boolean).join("/")} ${[...url.searchParams.keys()].find((one) => one !== "api-version") ?? ""} ${JSON.stringify(body)}` });
+      return empty(response, 202);
+    }
     if (jobs === "tvms") return json(response, { value: Array.from({ length: Number(found["targetDedicated"]) }, (_, at) => ({ name: `tvm-${at}`, state: "idle", stateTransitionTime: NOW })) });
     if (method === "GET") return json(response, pool(found));
     if (method === "DELETE") api.pools.delete(name);

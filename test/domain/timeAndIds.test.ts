@@ -3,7 +3,7 @@ import {
   NAME, TASK_BUCKETS, accountOf, categoryOf, hash32, jobKey, jobStream, keyOf, lastOf, parentOf, partitionOf, poolKey, poolStream, taskBucket, taskBuckets, taskKey, taskStream,
   tvmKey, tvmStream, workItemKey, workItemStream,
 } from "../../src/domain/ids";
-import { coresOf, maxTasksPerTvmOf } from "../../src/domain/sizes";
+import { TVM_SIZES, coresOf, maxTasksPerTvmOf, presentSizes } from "../../src/domain/sizes";
 import { UNLIMITED, UNLIMITED_MS, addMs, formatDuration, laterThan, msBetween, parseDuration } from "../../src/domain/time";
 import { forSeeds } from "../support/seeded";
 
@@ -93,5 +93,9 @@ test("sizes are compared without case; four tasks a core", () => {
   expect(coresOf("Small")).toBe(1);
   expect(coresOf("STANDARD_D14")).toBe(16);
   expect(maxTasksPerTvmOf("A7")).toBe(32);
+  for (const { name, cores, memoryMb, diskGb } of TVM_SIZES) {
+    expect([name, coresOf(name.toUpperCase()), Number.isInteger(memoryMb), diskGb >= 50]).toEqual([name, cores, true, true]);
+    expect(presentSizes()[name.toLowerCase()]).toMatch(/^Standard_[DE]S?\d+(as)?_v\d$/);
+  }
   for (const none of ["ExtraSmall", "a0", "", "toString", "__proto__"]) expect(coresOf(none)).toBeUndefined();
 });
