@@ -4,6 +4,7 @@ import { present } from "../domain/decider";
 import { addMs } from "../domain/time";
 import { jobStream, parentOf, poolStream, tvmStream, workItemKey, workItemStream } from "../domain/ids";
 import { isOver } from "../domain/job";
+import { isDue } from "../domain/workItem";
 import type { Ports, Row, ViewLayout, Views } from "../ports";
 import { heartbeats, rooms } from "../views/errands";
 import { jobs } from "../views/jobs";
@@ -69,22 +70,22 @@ const unsettled = async (ports: Ports, view: ViewLayout<never> | ViewLayout): Pr
 const repeatNudges = async (ports: Ports, at: string): Promise<void> => {
   for (const key of await unsettled(ports, pools as unknown as ViewLayout<Row>)) await ports.orchestrations.nudge("pool", poolStream(key));
   for (const key of await unsettled(ports, workItems as unknown as ViewLayout<Row>)) await ports.orchestrations.nudge("workItem", workItemStream(key));
-  for (const key of await overdueWorkItems(ports, at)) await ports.orchestrations.nudge("workItem", workItemStream(key));
+  for (const key of await neglectedWorkItems(ports, at)) await ports.orchestrations.nudge("workItem", workItemStream(key));
   for (const key of await unsettled(ports, jobs as unknown as ViewLayout<Row>)) await ports.orchestrations.nudge("job", jobStream(key));
 };
 
-/** Work items with a job due or done: the nudge by the clock, or by the job's end, may have been lost. One whose job is open has nothing to do. */
-const overdueWorkItems = async (ports: Ports, at: string): Promise<string[]> => {
-  const entries = await nextOf(ports, workItems, "", SWEEP_MAX, "due", at);
-  const keys = entries.map((entry) => entry.slice(entry.indexOf("/") + 1));
+/** Work items with a job due, or one that was never made, or done: the nudge by the clock, or by the job's end, may have been lost. */
+const neglectedWorkItems = async (ports: Ports, at: string): Promise<string[]> => {
+  const keys = await nextOf(ports, workItems, "", SWEEP_MAX, "active");
   const items = (await ports.views.get(workItems, keys.map((key) => workItems.locate(key)))).filter((row) => row !== undefined);
-  const places = items.map((row) => jobs.locate(`${parentKey(row)}.${row.recentJob ?? ""}`.toLowerCase()));
-  const recent = await ports.views.get(jobs, places);
-  return items.filter((row, index) => row.recentJob === undefined || isOver(recent[index] ?? GONE)).map((row) => workItemKey(row.account, row.name));
+  const recent = await ports.views.get(jobs, items.map((row) => jobs.locate(`${parentKey(row)}.${row.recentJob ?? ""}`.toLowerCase())));
+  const neglected = items.filter((row, index) => {
+    const job = recent[index];
+    if (row.recentJob !== undefined && job === undefined) return true;
+    return (job === undefined || isOver(job)) && isDue(row, at);
+  });
+  return neglected.map((row) => workItemKey(row.account, row.name));
 };
-
-/** A job without a row is one that was to be made. */
-const GONE = { phase: "gone" } as const;
 
 /** Pools in which a TVM has room: whatever waits there is placed, should its wake have been lost. */
 const repeatWakes = async (ports: Ports): Promise<void> => {
@@ -113,14 +114,13 @@ const poolsWithWaitingTasks = async (ports: Ports): Promise<Set<string>> => {
 // Where the last sweep of an index by pool ended, so that each goes on from there. Forgotten at will.
 const ends = new WeakMap<Views, Map<string, string>>();
 
-/** What follows the prefix in the next entries of the view's index, up to `until` if that is given, from the start again after the last. */
-const nextOf = async (ports: Ports, view: ViewLayout<never> | ViewLayout, prefix: string, limit: number, index = "pool", until?: string): Promise<string[]> => {
+/** What follows the prefix in the next entries of the view's index, from the start again after the last. */
+const nextOf = async (ports: Ports, view: ViewLayout<never> | ViewLayout, prefix: string, limit: number, index = "pool"): Promise<string[]> => {
   const known = ends.get(ports.views) ?? new Map<string, string>();
   ends.set(ports.views, known);
   const place = `${view.name} ${index} ${prefix}`;
   const after = known.get(place);
-  const entries = await ports.views.keys(view, { index, prefix, limit, ...(after === undefined ? {} : { after }) });
-  const found = until === undefined ? entries : entries.filter((entry) => entry.slice(0, until.length) <= until);
+  const found = await ports.views.keys(view, { index, prefix, limit, ...(after === undefined ? {} : { after }) });
   if (found.length < limit) known.delete(place);
   else known.set(place, found[found.length - 1] as string);
   return found.map((entry) => entry.slice(prefix.length));

@@ -110,6 +110,10 @@ const AT_ONCE: Schedule = {};
 
 export const scheduleOf = (state: Pick<WorkItem, "spec">): Schedule => state.spec.schedule ?? AT_ONCE;
 
+/** With no open job: whether a job is due, or the end. */
+export const isDue = (state: WorkItem, at: string): boolean =>
+  state.nextRun === undefined ? isOver(scheduleOf(state), undefined, at) : state.nextRun <= at;
+
 /** `job-0000000001`: ten digits, counted per work item (reference 5.8). */
 export const jobName = (number: number): string => `job-${String(number).padStart(10, "0")}`;
 

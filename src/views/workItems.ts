@@ -14,14 +14,11 @@ export const workItems: View<WorkItem> = {
     name: (row) => (row.phase === "absent" ? undefined : `${row.account}/${row.id}`),
     /** Something is under way that its process has to finish. */
     unsettled: (row) => (isUnsettled(row) ? `${row.account}.${row.id}` : undefined),
-    /** From when on there may be something to do: the job that is due next, or the end. */
-    due: (row) => (row.phase === "active" ? `${row.nextRun ?? endOf(row)}/${row.account}.${row.id}` : undefined),
+    /** A job may be due, or the end. */
+    active: (row) => (row.phase === "active" ? `${row.account}.${row.id}` : undefined),
   },
   tally: (state) => (state.phase === "absent" ? {} : { [state.phase]: 1 }),
 };
 
 const isUnsettled = (row: WorkItem): boolean =>
   row.phase === "terminating" || row.phase === "deleting" || (row.phase === "completed" && (row.pools ?? []).length > 0);
-
-/** No job is due any more: the work item ends with its last job, or when its schedule does. */
-const endOf = (row: WorkItem): string => (row.spec.schedule?.recurrenceMs === undefined ? row.createdAt : (row.spec.schedule.doNotRunAfter ?? row.createdAt));

@@ -75,10 +75,9 @@ test("pools, TVMs and work items: by name, and unsettled or unfit while somethin
   expect(indexed(tvms, tvmRow("unknown"))).toEqual({ pool: "local.pool-a/tvm-1", unfit: "local.pool-a.tvm-1" });
   expect(indexed(tvms, tvmRow("gone"))).toEqual({ pool: undefined, unfit: undefined });
   const itemRow = (phase: "active" | "disabled" | "completed" | "deleting" | "absent", more: object = {}) =>
-    rowOf(workItems, "render", 1, { ...workItem.initial, phase, account: "local", createdAt: "2015-04-01", ...more });
-  expect(indexed(workItems, itemRow("active"))).toEqual({ name: "local/render", unsettled: undefined, due: "2015-04-01/local.render" });
-  expect(indexed(workItems, itemRow("active", { nextRun: "2015-04-09" })).due).toBe("2015-04-09/local.render");
-  expect(indexed(workItems, itemRow("disabled"))).toEqual({ name: "local/render", unsettled: undefined, due: undefined });
+    rowOf(workItems, "render", 1, { ...workItem.initial, phase, account: "local", ...more });
+  expect(indexed(workItems, itemRow("active"))).toEqual({ name: "local/render", unsettled: undefined, active: "local.render" });
+  expect(indexed(workItems, itemRow("disabled"))).toEqual({ name: "local/render", unsettled: undefined, active: undefined });
   expect(indexed(workItems, itemRow("completed", { pools: ["auto"] })).unsettled).toBe("local.render");
   expect(indexed(workItems, itemRow("completed", { pools: [] })).unsettled).toBeUndefined();
   expect(indexed(workItems, itemRow("deleting")).unsettled).toBe("local.render");
