@@ -65,7 +65,8 @@ export async function download(files: readonly ResourceFile[], options: Download
 }
 
 async function fetchFile(file: ResourceFile, options: DownloadOptions): Promise<void> {
-  const segments = resolveInside(file.filePath);
+  // As in the file API, a back slash parts names too: the seed's users write them so.
+  const segments = resolveInside(file.filePath.replaceAll("\\", "/"));
   const name = segments?.at(-1);
   if (!segments || name === undefined) throw new DownloadError({ category: "UserError", code: "ResourceFileCreateFailed", message: `The file path ${shown(file.filePath)} is not allowed.` });
   const url = checkedUrl(file, options.allowHosts);

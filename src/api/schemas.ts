@@ -156,10 +156,12 @@ const filePath = text(FILE_PATH_MAX, 1).check((context) => {
 
 /** Why a path could leave its root, or name something else than a file in it; undefined: it is fine. */
 export const pathProblem = (path: string): string | undefined => {
-  if (path.includes("\0")) return "a NUL character is not allowed";
+  // oxlint-disable-next-line no-control-regex: they are what is looked for.
+  if (/[\u0000-\u001f\u007f]/.test(path)) return "a control character is not allowed";
   const parts = path.split(/[/\\]/);
   if (parts[0] === "" || drive.test(path)) return "expected a relative path";
-  return parts.some((part) => part === "" || part === "." || part === "..") ? "expected a path without empty, . or .. parts" : undefined;
+  if (parts.some((part) => part === "" || part === "." || part === "..")) return "expected a path without empty, . or .. parts";
+  return parts.some((part) => part.length > 255) ? "expected parts of at most 255 characters" : undefined;
 };
 
 // Most addresses are plain, and parsing one costs more than the rest of its task: only the others are parsed.

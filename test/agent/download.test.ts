@@ -47,6 +47,12 @@ test("a file becomes whole, executable, in folders that are made for it", async 
   expect(fs.readdirSync(path.join(folder, "cache"))).toEqual([]);
 });
 
+test("back slashes part names as slashes do", async () => {
+  serve = (_, response) => void response.end("x");
+  await fetchTo("tools\\bin/a.txt");
+  expect(read("tools", "bin", "a.txt")).toBe("x");
+});
+
 test("the same file for many tasks is fetched once, at the same time or later, until it changes", async () => {
   let version = 1;
   serve = (request, response) => {
@@ -102,7 +108,7 @@ test("a file larger than allowed is refused, announced or not", async () => {
   expect(fs.readdirSync(path.join(folder, "root/wd"))).toEqual([]);
 });
 
-test.each(["../x", "/etc/x", "a/../../x", "", "a\\b", "a\0b"])("refuses the file path %j", async (filePath) => {
+test.each(["../x", "/etc/x", "a/../../x", "", "a\\..\\..\\b", "\\b", "a\0b"])("refuses the file path %j", async (filePath) => {
   expect((await failure(fetchTo(filePath))).category).toBe("UserError");
   expect(requests).toEqual([]);
 });
