@@ -30,10 +30,13 @@ const COMMANDS: Readonly<Record<string, string>> = {
   deleteWorkItem: "DeleteWorkItem",
   updateJob: "UpdateJob",
   patchJob: "PatchJob",
+  disableJob: "DisableJob",
+  enableJob: "EnableJob",
   terminateJob: "TerminateJob",
   deleteJob: "DeleteJob",
   addTask: "AddTask",
   addTasks: "AddTaskCollection",
+  updateTask: "UpdateTask",
   terminateTask: "TerminateTask",
   deleteTask: "DeleteTask",
 };

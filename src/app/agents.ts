@@ -7,7 +7,7 @@ import type { Tvm } from "../domain/tvm";
 import type { Ports, Row } from "../ports";
 import { pools } from "../views/pools";
 import { type ErrandRow, type HeartbeatRow, errands, heartbeats } from "../views/errands";
-import { heldKey, parseHeld, type TaskRow, tasks } from "../views/tasks";
+import { heldKey, parseHeld, plainHeld, type TaskRow, tasks } from "../views/tasks";
 import { type TvmRow, tvms } from "../views/tvms";
 import type { Assignment, ExchangeAnswer, ExchangeRequest, JoinAnswer, JoinRequest, Report, StartTaskOrder } from "../wire";
 import { PROTOCOL_VERSION } from "../wire";
@@ -248,9 +248,9 @@ const answerNow = async (ports: Ports, tvm: string, row: TvmRow, request: Exchan
     ports.views.keys(tasks, { index: "tvm", prefix: `${tvm}/`, limit: 2 * HOLD_MAX }),
     openErrands(ports, tvm),
   ]);
-  const should = new Set(assigned);
+  const should = new Set(assigned.map(plainHeld));
   const holds = new Set(request.holding.map(({ key, attempt }) => heldKey(tvm, key, attempt)));
-  const missing = assigned.filter((key) => !holds.has(key)).map(parseHeld);
+  const missing = assigned.filter((key) => !holds.has(plainHeld(key))).map(parseHeld);
   const stop = request.holding.filter(({ key, attempt }) => !should.has(heldKey(tvm, key, attempt)));
   return {
     run: takesNothing(row) ? [] : await assignmentsOf(ports, tvm, missing),

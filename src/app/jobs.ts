@@ -1,7 +1,7 @@
 // Use cases on jobs.
 import { type Rejection, isRejection, rejection } from "../domain/decider";
 import { jobKey, jobStream, keyOf } from "../domain/ids";
-import type { Job, JobCommand, JobConstraints } from "../domain/job";
+import type { DisableOption, Job, JobCommand, JobConstraints } from "../domain/job";
 import type { Ports } from "../ports";
 import { type JobRow, jobs } from "../views/jobs";
 import { tasks } from "../views/tasks";
@@ -45,9 +45,22 @@ export const updateJob = (
   call: Call,
   workItem: string,
   name: string,
-  change: { priority?: number; constraints?: JobConstraints },
+  change: { priority?: number; constraints?: JobConstraints; pool?: string },
   condition?: Condition<Job>,
 ): Promise<Outcome<"job">> => onJob(ports, call, workItem, name, { ...change, type: "UpdateJob", at: call.at }, condition);
+
+/** What runs of it is requeued, terminated or waited for; then it is disabled. Its tasks keep their places. */
+export const disableJob = (
+  ports: Ports,
+  call: Call,
+  workItem: string,
+  name: string,
+  tasks: DisableOption,
+  condition?: Condition<Job>,
+): Promise<Outcome<"job">> => onJob(ports, call, workItem, name, { type: "DisableJob", at: call.at, tasks }, condition);
+
+export const enableJob = (ports: Ports, call: Call, workItem: string, name: string, condition?: Condition<Job>): Promise<Outcome<"job">> =>
+  onJob(ports, call, workItem, name, { type: "EnableJob", at: call.at }, condition);
 
 export const terminateJob = (
   ports: Ports,

@@ -119,7 +119,26 @@ const assign = async (ports: Ports, pool: string, placed: readonly Placed[], at:
     if (row && usable(row)) ports.signals.notify(tvm);
     else await takeFrom(ports, tvm, "tvmLost", "requeue", at);
   }
+  await takeBack(ports, assigned, at);
   return assigned;
+};
+
+/** A job may have been disabled between the look and the assignment: then its tasks wait again. */
+const takeBack = async (ports: Ports, assigned: readonly Placed[], at: string): Promise<void> => {
+  const names = [...new Set(assigned.map(({ job }) => job))];
+  const rows = await ports.views.get(jobs, names.map((job) => jobs.locate(job)));
+  const halted = new Set(names.filter((_, index) => rows[index]?.phase === "disabling" || rows[index]?.phase === "disabled"));
+  if (halted.size === 0) return;
+  const back = assigned.filter(({ job }) => halted.has(job)).map(({ job, task }) => `${job}.${task}`);
+  const tasksBack = await ports.views.get(tasks, back.map((key) => tasks.locate(key)));
+  await executeAll(
+    ports,
+    "task",
+    "service",
+    assigned
+      .filter(({ job }) => halted.has(job))
+      .map(({ job, task, tvm }, index): Order<"task"> => ({ stream: taskStream(`${job}.${task}`), command: { type: "ReturnTask", at, attempt: tasksBack[index]?.attempt ?? 0, tvm } })),
+  );
 };
 
 const rowsOf = async (ports: Ports, names: readonly string[]): Promise<Map<string, TvmRow>> => {

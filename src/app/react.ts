@@ -2,11 +2,12 @@
 // Effects of one batch are gathered first, so that a thousand completions wake their pool once.
 import type { AnyEvent } from "../domain/aggregates";
 import { accountOf, categoryOf, jobStream, keyOf, parentOf, poolKey, taskStream, tvmKey } from "../domain/ids";
+import { isOpen } from "../domain/job";
 import type { DeallocationOption } from "../domain/pool";
 import { type Effect, react } from "../domain/reactions";
 import type { RequeueReason } from "../domain/task";
 import { usable, waits } from "../domain/tvm";
-import type { Commit, Ports, Row } from "../ports";
+import type { Commit, Ports, Row, StoredEvent } from "../ports";
 import { errands, rooms } from "../views/errands";
 import { type JobRow, jobs } from "../views/jobs";
 import { type TaskRow, parseHeld, tasks } from "../views/tasks";
@@ -24,12 +25,14 @@ export const reactTo = async (ports: Ports, commits: readonly Commit[], at: stri
   await perform(ports, effects, at);
 };
 
-/** Only the events that free a TVM need to know where the task is (or was). */
+/** Only the events that free a TVM need to know where the task is (or was) ... */
 const FREEING = new Set(["TaskReturned", "TaskRetried", "TaskRequeued", "TaskCompleted", "TaskDeleted"]);
+/** And a start on another TVM than the last one, which the folder there has to follow. */
+const concernsPlace = (event: StoredEvent): boolean => FREEING.has(event.type) || (event.type === "TaskStarted" && event["left"] !== undefined);
 
 const placesOfTasks = async (ports: Ports, commits: readonly Commit[]): Promise<Map<string, TaskRow>> => {
   const streams = commits
-    .filter(({ stream, events }) => categoryOf(stream) === "task" && events.some(({ type }) => FREEING.has(type)))
+    .filter(({ stream, events }) => categoryOf(stream) === "task" && events.some(concernsPlace))
     .map(({ stream }) => stream);
   const rows = streams.length > 0 ? await ports.views.get(tasks, streams.map((stream) => tasks.locate(keyOf(stream)))) : [];
   return new Map(streams.flatMap((stream, index) => (rows[index] ? [[stream, rows[index]]] : [])));
@@ -60,12 +63,12 @@ const perform = async (ports: Ports, effects: readonly Effect[], at: string): Pr
         nudges.set(effect.stream, effect);
         break;
       case "endIfJobClosed":
-        if (jobRows.has(effect.job) && jobRows.get(effect.job)?.phase !== "active") ending.add(effect.task);
+        if (isClosed(jobRows.get(effect.job))) ending.add(effect.task);
         break;
       case "taskEnded": {
         const phase = jobRows.get(effect.job)?.phase;
         const stream = jobStream(effect.job);
-        if (phase === "terminating" || phase === "deleting") nudges.set(stream, { kind: "nudge", process: "job", stream });
+        if (phase === "terminating" || phase === "deleting" || phase === "disabling") nudges.set(stream, { kind: "nudge", process: "job", stream });
         break;
       }
       case "takeFrom":
@@ -85,6 +88,8 @@ const perform = async (ports: Ports, effects: readonly Effect[], at: string): Pr
   for (const { process, stream } of nudges.values()) await ports.orchestrations.nudge(process, stream);
   for (const tvm of tell) ports.signals.notify(tvm);
 };
+
+const isClosed = (row: JobRow | undefined): boolean => row !== undefined && !isOpen(row);
 
 const rowsOfJobs = async (ports: Ports, effects: readonly Effect[]): Promise<Map<string, JobRow>> => {
   const keys = new Set<string>();

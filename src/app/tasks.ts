@@ -2,7 +2,7 @@
 import { type Rejection, isRejection, present, rejection } from "../domain/decider";
 import { keyOf, taskKey, taskStream } from "../domain/ids";
 import { refusesTasks } from "../domain/job";
-import type { Task, TaskCommand, TaskFile, TaskSpec } from "../domain/task";
+import type { Task, TaskChange, TaskCommand, TaskFile, TaskSpec } from "../domain/task";
 import type { Ports } from "../ports";
 import { type TaskRow, tasks } from "../views/tasks";
 import type { Call } from "./call";
@@ -105,6 +105,24 @@ export const listTasks = async (
   if (isRejection(found)) return found;
   const prefix = `${keyOfJob(found)}/`;
   return page.state ? scan(ports.views, tasks, "state", `${prefix}${page.state}/`, page) : scan(ports.views, tasks, "name", prefix, page);
+};
+
+/** What a user may change of a task; a missing retry count is the job's. It counts from the task's next run on. */
+export type TaskUpdate = Omit<TaskChange, "maxTaskRetryCount"> & { readonly maxTaskRetryCount?: number };
+
+export const updateTask = async (
+  ports: Ports,
+  call: Call,
+  workItem: string,
+  job: string,
+  name: string,
+  change: TaskUpdate,
+  condition?: Condition<Task>,
+): Promise<Outcome<"task">> => {
+  const found = await getJob(ports, call, workItem, job);
+  if (isRejection(found)) return found;
+  const maxTaskRetryCount = change.maxTaskRetryCount ?? found.state.spec.constraints.maxTaskRetryCount;
+  return onTask(ports, call, workItem, job, name, { ...change, maxTaskRetryCount, type: "UpdateTask", at: call.at }, condition);
 };
 
 const onTask = async (

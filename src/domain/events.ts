@@ -50,7 +50,25 @@ const poolSpec = {
   optional: { startTask, certificateReferences: "list", metadata: "list", storageAccountAffinity: "text" },
 } as const;
 const constraints = { maxTaskRetryCount: "number", optional: { maxWallClockMs: "number" } } as const;
-const jobSpec = { priority: "number", constraints, specified: "flag" } as const;
+const taskSpec = {
+  resourceFiles: "list",
+  environment: "list",
+  runElevated: "flag",
+  affinityId: "text",
+  maxWallClockMs: "number",
+  retentionMs: "number",
+  manager: "flag",
+} as const;
+const manager = {
+  name: "text",
+  commandLine: "text",
+  maxTaskRetryCount: "number",
+  exclusive: "flag",
+  killJobOnCompletion: "flag",
+  optional: taskSpec,
+} as const;
+const jobSpec = { priority: "number", constraints, specified: "flag", optional: { manager } } as const;
+const place = { pool: "text", tvm: "text" } as const;
 const at = "instant";
 const autoPool = { lifetime: "text", keepAlive: "flag", spec: poolSpec } as const;
 const workItemSpec = {
@@ -110,7 +128,11 @@ export const EVENT_SHAPES = {
   },
   job: {
     JobCreated: { at, account: "text", workItem: "text", workItemName: "text", name: "text", pool: "text", spec: jobSpec, optional: { autoPool } },
-    JobUpdated: { at, optional: { priority: "number", constraints } },
+    JobUpdated: { at, optional: { priority: "number", constraints, pool: "text" } },
+    JobManagerQueued: { at },
+    JobDisablingStarted: { at, tasks: "text" },
+    JobDisabled: { at },
+    JobEnabled: { at },
     JobTerminationStarted: { at, reason: "text", byUser: "flag", optional: { error } },
     JobCompleted: { at },
     JobDeletionStarted: { at },
@@ -127,22 +149,16 @@ export const EVENT_SHAPES = {
       spec: {
         commandLine: "text",
         maxTaskRetryCount: "number",
-        optional: {
-          resourceFiles: "list",
-          environment: "list",
-          runElevated: "flag",
-          affinityId: "text",
-          maxWallClockMs: "number",
-          retentionMs: "number",
-        },
+        optional: { ...taskSpec, exclusive: "flag" },
       },
     },
     TaskAssigned: { at, attempt: "number", pool: "text", tvm: "text" },
-    TaskStarted: { at, attempt: "number" },
+    TaskStarted: { at, attempt: "number", optional: { left: place } },
     TaskReturned: { at, attempt: "number" },
     TaskRetried: { at, attempt: "number", exitCode: "number", optional: { usage } },
     TaskRequeued: { at, attempt: "number", reason: "text" },
     TaskCompleted: { at, optional: { attempt: "number", exitCode: "number", error, usage } },
+    TaskUpdated: { at, maxTaskRetryCount: "number", optional: { maxWallClockMs: "number", retentionMs: "number", environment: "list" } },
     TaskDeleted: { at },
   },
 } as const satisfies Shapes;

@@ -1,7 +1,7 @@
 // "When this happened, also do that": the whole choreography on one page. Pure; src/app/react.ts performs the effects, and
 // the sweep repeats the ones that matter, so each effect may be lost, doubled or late.
 import type { AnyEvent } from "./aggregates";
-import { accountOf, categoryOf, keyOf, parentOf, tvmKey } from "./ids";
+import { accountOf, categoryOf, jobStream, keyOf, parentOf, tvmKey } from "./ids";
 import type { DeallocationOption } from "./pool";
 import type { RequeueReason, Task } from "./task";
 
@@ -14,13 +14,13 @@ export type Effect =
   | { readonly kind: "nudge"; readonly process: "pool" | "workItem" | "job"; readonly stream: string }
   /** A task was added while its job was closing: end it. */
   | { readonly kind: "endIfJobClosed"; readonly job: string; readonly task: string }
-  /** A closing job waits for its last task. */
+  /** A closing job waits for its last task, one that is being disabled for the last one on a TVM. */
   | { readonly kind: "taskEnded"; readonly job: string }
   /** What the TVM holds is not its any more. */
   | { readonly kind: "takeFrom"; readonly tvm: string; readonly reason: RequeueReason; readonly option: DeallocationOption }
   /** The TVM's next exchange has news. */
   | { readonly kind: "tellTvm"; readonly tvm: string }
-  /** The folder of a deleted task goes. */
+  /** The folder of a task that was deleted, or ran on elsewhere, goes. */
   | { readonly kind: "removeFolder"; readonly tvm: string; readonly folder: string };
 
 export const react = (stream: string, event: AnyEvent, state: unknown): readonly Effect[] => {
@@ -40,7 +40,7 @@ export const react = (stream: string, event: AnyEvent, state: unknown): readonly
   }
 };
 
-type TaskPlace = Pick<Task, "phase" | "pool" | "tvm" | "ranOn" | "workItemName" | "jobName" | "name">;
+type TaskPlace = Pick<Task, "phase" | "pool" | "tvm" | "ranOn" | "workItemName" | "jobName" | "name" | "spec">;
 
 const onTask = (key: string, event: AnyEvent, state: TaskPlace | undefined): readonly Effect[] => {
   const job = parentOf(key);
@@ -50,24 +50,28 @@ const onTask = (key: string, event: AnyEvent, state: TaskPlace | undefined): rea
   switch (event.type) {
     case "TaskQueued":
       return [{ kind: "wakeJob", job }, { kind: "endIfJobClosed", job, task: key }];
+    case "TaskStarted":
+      // Back there meanwhile: the folder of that name belongs to the new run.
+      return event.left && state && state.tvm !== event.left.tvm ? removeFolder(key, state, event.left) : [];
     case "TaskReturned":
     case "TaskRetried":
     case "TaskRequeued":
-      return [...freed, ...told, { kind: "wakeJob", job }, { kind: "endIfJobClosed", job, task: key }];
+      return [...freed, ...told, { kind: "wakeJob", job }, { kind: "endIfJobClosed", job, task: key }, { kind: "taskEnded", job }];
     case "TaskCompleted":
-      return [...freed, ...told, { kind: "taskEnded", job }];
+      return [...freed, ...told, { kind: "taskEnded", job }, ...(state?.spec.manager ? [{ kind: "nudge", process: "job", stream: jobStream(job) } as const] : [])];
     case "TaskDeleted": {
-      const folder = `${state?.workItemName}/${state?.jobName}/${state?.name}`;
-      const ranOn = state?.ranOn;
       // Made again meanwhile (or this is told again, later): the folder of that name belongs to the new task.
-      const remove: Effect[] =
-        ranOn && state.phase === "absent" ? [{ kind: "removeFolder", tvm: tvmKey(accountOf(key), ranOn.pool, ranOn.tvm), folder }] : [];
+      const remove = state?.ranOn && state.phase === "absent" ? removeFolder(key, state, state.ranOn) : [];
       return [...freed, ...told, ...remove, { kind: "taskEnded", job }];
     }
     default:
       return [];
   }
 };
+
+const removeFolder = (key: string, { workItemName, jobName, name }: TaskPlace, where: { pool: string; tvm: string }): readonly Effect[] => [
+  { kind: "removeFolder", tvm: tvmKey(accountOf(key), where.pool, where.tvm), folder: `${workItemName}/${jobName}/${name}` },
+];
 
 const onTvm = (tvm: string, event: AnyEvent): readonly Effect[] => {
   const pool = parentOf(tvm);
@@ -104,7 +108,9 @@ const onJob = (stream: string, event: AnyEvent): readonly Effect[] => {
     case "JobCreated":
       return [look];
     case "JobUpdated":
+    case "JobEnabled":
       return [look, { kind: "wakeJob", job: key }];
+    case "JobDisablingStarted":
     case "JobTerminationStarted":
     case "JobDeletionStarted":
       return [look];

@@ -3,6 +3,7 @@
 import { type Decider, type Rejection, present, rejection } from "./decider";
 import { accountOf, tvmKey } from "./ids";
 import { type SchedulingError, TIME_LIMIT_EXIT_CODE, taskEnded } from "./errors";
+import { laterThan } from "./time";
 
 /** A file to copy to the TVM. A signature in the address is sealed (see ports, Sealer); `blobSource` shows it redacted. */
 export interface TaskFile {
@@ -23,6 +24,18 @@ export interface TaskSpec {
   readonly retentionMs?: number;
   /** Further runs after a non-zero exit: -1 for ever. Copied from the job when the task does not say. */
   readonly maxTaskRetryCount: number;
+  /** It is the job manager task of its job. */
+  readonly manager?: boolean;
+  /** It runs on a TVM that runs nothing else meanwhile. */
+  readonly exclusive?: boolean;
+}
+
+/** What a user may change of a task that has not completed: the constraints as a whole, and the environment if it is given. */
+export interface TaskChange {
+  readonly maxWallClockMs?: number;
+  readonly retentionMs?: number;
+  readonly maxTaskRetryCount: number;
+  readonly environment?: TaskSpec["environment"];
 }
 
 export interface Usage {
@@ -34,12 +47,14 @@ export interface Usage {
 export type TaskEvent =
   | { type: "TaskQueued"; at: string; job: string; workItemName: string; jobName: string; name: string; order: string; spec: TaskSpec }
   | { type: "TaskAssigned"; at: string; attempt: number; pool: string; tvm: string }
-  | { type: "TaskStarted"; at: string; attempt: number }
+  /** `left`: where it ran before, if that was another TVM; what is left of it there is of no use any more. */
+  | { type: "TaskStarted"; at: string; attempt: number; left?: { readonly pool: string; readonly tvm: string } }
   /** Held by a TVM that could not start it soon: back to the queue, counted as nothing. */
   | { type: "TaskReturned"; at: string; attempt: number }
   | { type: "TaskRetried"; at: string; attempt: number; exitCode: number; usage?: Usage }
   | { type: "TaskRequeued"; at: string; attempt: number; reason: RequeueReason }
   | { type: "TaskCompleted"; at: string; attempt?: number; exitCode?: number; error?: SchedulingError; usage?: Usage }
+  | ({ type: "TaskUpdated"; at: string } & TaskChange)
   | { type: "TaskDeleted"; at: string };
 
 export type RequeueReason = "tvmLost" | "tvmRestarted" | "tvmRemoved" | "jobDisabled" | "roomForJobManager";
@@ -63,6 +78,9 @@ export type TaskCommand =
   | { type: "RequeueTask"; at: string; attempt: number; reason: RequeueReason }
   /** By the user, the job's end, or a TVM removed with `terminate`: `attempt` limits it to that attempt. */
   | { type: "TerminateTask"; at: string; attempt?: number; message: string; byUser: boolean }
+  /** It has waited for longer than a task may: it does not run any more. */
+  | { type: "ExpireTask"; at: string; since: string }
+  | ({ type: "UpdateTask"; at: string } & TaskChange)
   | { type: "DeleteTask"; at: string };
 
 export interface Task {
@@ -129,8 +147,11 @@ type Complete = Extract<TaskCommand, { type: "CompleteTask" }>;
 /** The report that it ran implies the report that it started, should that one be late or lost. */
 const impliedStart = (command: Complete, state: Task): TaskEvent[] =>
   state.phase === "assigned" && command.startedAt !== undefined
-    ? [{ type: "TaskStarted", at: command.startedAt, attempt: command.attempt }]
+    ? [started(command.startedAt, command.attempt, state)]
     : [];
+
+const started = (at: string, attempt: number, { ranOn, pool, tvm }: Task): TaskEvent =>
+  ranOn === undefined || (ranOn.tvm === tvm && ranOn.pool === pool) ? { type: "TaskStarted", at, attempt } : { type: "TaskStarted", at, attempt, left: ranOn };
 
 const ended = (command: Complete, state: Task): readonly TaskEvent[] => {
   const { at, attempt, error, usage } = command;
@@ -162,7 +183,7 @@ export const task: Decider<Task, TaskCommand, TaskEvent> = {
         return [{ type: "TaskAssigned", at: command.at, attempt: state.attempt + 1, pool: command.pool, tvm: command.tvm }];
       case "StartTask":
         return state.phase === "assigned" && reportedBy(state, command)
-          ? [{ type: "TaskStarted", at: command.at, attempt: command.attempt }]
+          ? [started(command.at, command.attempt, state)]
           : [];
       case "ReturnTask":
         return state.phase === "assigned" && reportedBy(state, command)
@@ -176,6 +197,12 @@ export const task: Decider<Task, TaskCommand, TaskEvent> = {
         return [{ type: "TaskRequeued", at: command.at, attempt: command.attempt, reason: command.reason }];
       case "TerminateTask":
         return terminate(command, state);
+      case "ExpireTask":
+        if (state.phase !== "active" || state.stateAt >= command.since) return [];
+        return [{ type: "TaskCompleted", at: command.at, error: waitedTooLong }];
+      case "UpdateTask":
+        if (state.phase === "completed") return rejection("TaskCompleted", "The task has already completed.");
+        return exists(state) ?? [{ ...command, type: "TaskUpdated", at: laterThan(command.at, state.modifiedAt) }];
       case "DeleteTask":
         return exists(state) ?? [{ type: "TaskDeleted", at: command.at }];
     }
@@ -215,11 +242,25 @@ export const task: Decider<Task, TaskCommand, TaskEvent> = {
           ...present({ exitCode: event.exitCode, error: event.error, usage: event.usage }),
           ...spent(state, event.usage),
         };
+      case "TaskUpdated":
+        return { ...state, spec: respecified(state.spec, event), modifiedAt: event.at };
       case "TaskDeleted":
         // Where and what it was is kept: its folder has to go too.
         return { ...state, phase: "absent", order: "", spec: absent.spec };
     }
   },
+};
+
+const waitedTooLong: SchedulingError = {
+  category: "UserError",
+  code: "TaskSchedulingConstraintFailed",
+  message: "The task was active for more than seven days: it does not run any more.",
+};
+
+/** Absent limits are limits no more; absent environment stays what it was. */
+const respecified = (spec: TaskSpec, { maxWallClockMs, retentionMs, maxTaskRetryCount, environment }: TaskChange): TaskSpec => {
+  const { maxWallClockMs: _wall, retentionMs: _kept, ...rest } = spec;
+  return { ...rest, maxTaskRetryCount, ...present({ maxWallClockMs, retentionMs, environment }) };
 };
 
 /** What an earlier run left behind does not describe the present one. */

@@ -1,22 +1,27 @@
-// The life of a job beyond its requests: its wall clock, and closing it, which means ending what is not done.
+// The life of a job beyond its requests: its auto pool, its wall clock, disabling it, which means taking what runs off its TVMs,
+// and closing it, which means ending what is not done.
 import { isRejection } from "../domain/decider";
 import { keyOf, poolKey, taskBuckets } from "../domain/ids";
-import { type Job, wallClockEnd } from "../domain/job";
+import { type Job, expiredBefore, wallClockEnd } from "../domain/job";
 import { addMs } from "../domain/time";
 import { autoPoolError, dropAutoPool, ensureAutoPool } from "../app/autoPools";
+import { takeOff } from "../app/disable";
 import { execute, load } from "../app/execute";
+import { expireTasks } from "../app/expire";
 import { endTasks } from "../app/react";
 import type { Ports, Row } from "../ports";
 import { errands } from "../views/errands";
 import { tasks } from "../views/tasks";
 import { tvms } from "../views/tvms";
-import { DONE, type Next, WAIT, wakeAt } from "./step";
+import { DONE, type Next, earlier, wakeAt } from "./step";
 
 /** Tasks ended at a time, and how often before the process looks at the world again. */
 const END_MAX = 500;
 const ROUNDS = 40;
 /** When rows are behind the streams: look again after this. */
 const SOON_MS = 200;
+/** A job that waits for its tasks is told of the last one; this is for a lost hint. */
+const WAITING_LOOK_MS = 15_000;
 /** What the feed brings late has come by then. */
 const STRAGGLERS_MS = 30_000;
 
@@ -24,7 +29,9 @@ export const jobStep = async (ports: Ports, stream: string, at: string): Promise
   const { state } = await load(ports, "job", stream);
   switch (state.phase) {
     case "active":
-      return (await prepare(ports, stream, state, at)) ?? watchWallClock(ports, stream, state, at);
+    case "disabling":
+    case "disabled":
+      return (await prepare(ports, stream, state, at)) ?? goOn(ports, stream, state, at);
     case "terminating":
       if (!(await endAll(ports, keyOf(stream), at))) return wakeAt(addMs(at, SOON_MS));
       await dropAutoPool(ports, state, at);
@@ -61,15 +68,40 @@ const prepare = async (ports: Ports, stream: string, state: Job, at: string): Pr
   return wakeAt(at);
 };
 
-const watchWallClock = async (ports: Ports, stream: string, state: Job, at: string): Promise<Next> => {
+/** A job that is open: ended by its time, else seen to be what it says. Looks again when the next of these is due. */
+const goOn = async (ports: Ports, stream: string, state: Job, at: string): Promise<Next> => {
   const end = wallClockEnd(state);
-  if (end === undefined) return WAIT;
-  if (at < end) return wakeAt(end);
-  await execute(ports, "job", "service", {
-    stream,
-    command: { type: "TerminateJob", at, reason: "MaxWallClockTimeExpiry", byUser: false },
-  });
+  if (end !== undefined && at >= end) return terminate(ports, stream, "MaxWallClockTimeExpiry", at);
+  return wakeAt(earlier(end, await settleTasks(ports, stream, state, at)));
+};
+
+const terminate = async (ports: Ports, stream: string, reason: string, at: string): Promise<Next> => {
+  await execute(ports, "job", "service", { stream, command: { type: "TerminateJob", at, reason, byUser: false } });
   return wakeAt(at);
+};
+
+/** Tasks of a disabled job are on no TVM, those of an enabled one that waited for too long do not run. Answers when to look again. */
+const settleTasks = async (ports: Ports, stream: string, state: Job, at: string): Promise<string | undefined> => {
+  const key = keyOf(stream);
+  switch (state.phase) {
+    case "disabling": {
+      if (!(await takeOff(ports, key, state, at))) return addMs(at, state.disableTasks === "wait" ? WAITING_LOOK_MS : SOON_MS);
+      await execute(ports, "job", "service", { stream, command: { type: "EndDisabling", at } });
+      return addMs(at, STRAGGLERS_MS);
+    }
+    case "disabled": {
+      // Placement may have been at it when the job was disabled: once more, when that must be over.
+      const due = addMs(state.stateAt, STRAGGLERS_MS);
+      if (at < due) return due;
+      await takeOff(ports, key, state, at);
+      return undefined;
+    }
+    default: {
+      const since = expiredBefore(state);
+      if (since !== undefined && !(await expireTasks(ports, key, state, since, at))) return addMs(at, SOON_MS);
+      return undefined;
+    }
+  }
 };
 
 /** True when no task of the job is waiting or running any more. */

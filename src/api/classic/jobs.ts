@@ -1,5 +1,5 @@
 // Jobs of the classic dialect. There is no operation to add one: they come from work items.
-import { deleteJob, getJob, listJobs, terminateJob, updateJob } from "../../app/jobs";
+import { deleteJob, disableJob, enableJob, getJob, listJobs, terminateJob, updateJob } from "../../app/jobs";
 import { isRejection } from "../../domain/decider";
 import type { JobRow } from "../../views/jobs";
 import { writeCondition } from "../conditions";
@@ -8,7 +8,7 @@ import { ALL, EQ_NE, type Fields } from "../odata";
 import { type Input, type Operation, operation } from "../operation";
 import { changed, deleted, read } from "./answers";
 import { JOB_PROPERTIES, renderJob } from "./render";
-import { jobBody, jobChange, jobReplacement, terminateJobBody } from "./schemas";
+import { disableJobBody, jobBody, jobChange, jobReplacement, terminateJobBody } from "./schemas";
 
 const fields: Fields<JobRow> = {
   name: { type: "text", operators: [...ALL, "startswith"], of: (row) => row.name },
@@ -76,6 +76,26 @@ export const jobs: readonly Operation[] = [
     body: "required",
     schema: jobBody,
     run: (input) => update(input, jobReplacement(input.body)),
+  }),
+  operation({
+    name: "DisableJob",
+    method: "POST",
+    path: "/workitems/{workItem}/jobs/{job}",
+    verb: "disable",
+    action: "job.update",
+    version: "classic",
+    body: "required",
+    schema: disableJobBody,
+    run: async (input) => changed(await disableJob(input.ports, input.call, ...at(input), input.body.disableTasks, writeCondition(input.conditions)), 202),
+  }),
+  operation({
+    name: "EnableJob",
+    method: "POST",
+    path: "/workitems/{workItem}/jobs/{job}",
+    verb: "enable",
+    action: "job.update",
+    version: "classic",
+    run: async (input) => changed(await enableJob(input.ports, input.call, ...at(input), writeCondition(input.conditions)), 202),
   }),
   operation({
     name: "TerminateJob",

@@ -5,9 +5,6 @@ import { type Operation, operation } from "../operation";
 
 const pool = "/pools/{pool}";
 const tvm = `${pool}/tvms/{tvm}`;
-const workItem = "/workitems/{workItem}";
-const job = `${workItem}/jobs/{job}`;
-const task = `${job}/tasks/{task}`;
 
 const LATER: readonly (readonly [Operation["method"], path: string, action: Action, verb?: string])[] = [
   ["POST", pool, "pool.update", "enableautoscale"],
@@ -19,9 +16,6 @@ const LATER: readonly (readonly [Operation["method"], path: string, action: Acti
   ["GET", `${tvm}/rdp`, "tvm.read"],
   ["GET", "/certificates", "certificate.read"],
   ["POST", "/certificates", "certificate.change"],
-  ["POST", job, "job.update", "enable"],
-  ["POST", job, "job.update", "disable"],
-  ["PUT", task, "task.update"],
   ["POST", "/$batch", "batch.run"],
   ["GET", "/certificates(...)", "certificate.read"],
   ["DELETE", "/certificates(...)", "certificate.change"],

@@ -1,7 +1,7 @@
 // Bodies of the classic dialect, and what they become in the domain's words. What a later dialect calls differently is not
 // known here. Every property is named; what is not named is refused.
 import { z } from "zod";
-import type { NewTask } from "../../app/tasks";
+import type { NewTask, TaskUpdate } from "../../app/tasks";
 import { type Rejection, isRejection, present, rejection } from "../../domain/decider";
 import type { JobConstraints, JobSpec } from "../../domain/job";
 import type { PoolSpec, StartTask } from "../../domain/pool";
@@ -286,18 +286,25 @@ const jobSpecOf = (body: z.output<typeof workItemBody>["jobSpecification"]): Job
   specified: body?.priority !== undefined || body?.jobConstraints !== undefined,
 });
 
-export const jobBody = z.strictObject({ priority: priority.optional(), jobConstraints: jobConstraints.optional() });
+/** `poolName` is the name that a job shows its pool by: it may change while the job is disabled. */
+export const jobBody = z.strictObject({ priority: priority.optional(), jobConstraints: jobConstraints.optional(), poolName: name.optional() });
 type JobBody = z.output<typeof jobBody>;
-type JobChange = { priority?: number; constraints?: JobConstraints };
+type JobChange = { priority?: number; constraints?: JobConstraints; pool?: string };
 
 /** PATCH: what is given is replaced, `jobConstraints` as a whole. */
 export const jobChange = (body: JobBody): JobChange => ({
-  ...present({ priority: body.priority }),
+  ...present({ priority: body.priority, pool: body.poolName }),
   ...(body.jobConstraints ? { constraints: constraintsOf(body.jobConstraints) } : {}),
 });
 
-/** PUT: everything is replaced. */
-export const jobReplacement = (body: JobBody): JobChange => ({ priority: body.priority ?? 0, constraints: constraintsOf(body.jobConstraints) });
+/** PUT: everything is replaced, but for the pool that is not named: a job has one. */
+export const jobReplacement = (body: JobBody): JobChange => ({
+  priority: body.priority ?? 0,
+  constraints: constraintsOf(body.jobConstraints),
+  ...present({ pool: body.poolName }),
+});
+
+export const disableJobBody = z.strictObject({ disableTasks: word("requeue", "terminate", "wait") });
 
 export const terminateJobBody = z.strictObject({ terminateReason: text(TEXT_MAX, 1).optional() });
 
@@ -319,6 +326,18 @@ export const taskBody = z.strictObject({
     .optional(),
 });
 export type TaskBody = z.output<typeof taskBody>;
+
+/** PUT: the constraints as a whole, what is missing by its default; the environment where it is given (seed: it may be). */
+export const taskUpdateBody = z.strictObject({ taskConstraints: taskBody.shape.taskConstraints, environmentSettings: environmentSettings.optional() });
+
+export const taskUpdate = ({ taskConstraints, environmentSettings: environment }: z.output<typeof taskUpdateBody>): TaskUpdate => ({
+  ...present({
+    maxWallClockMs: taskConstraints?.maxWallClockTime,
+    retentionMs: taskConstraints?.retentionTime,
+    maxTaskRetryCount: taskConstraints?.maxTaskRetryCount,
+    environment,
+  }),
+});
 
 /** Hot path of bulk adds: one object, no copies of what the schema made. */
 export const newTask = (body: TaskBody): NewTask => {

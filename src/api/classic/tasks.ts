@@ -1,5 +1,5 @@
 // Tasks of the classic dialect, one at a time; many at once are in bulk.ts.
-import { addTask, deleteTask, getTask, listTasks, terminateTask } from "../../app/tasks";
+import { addTask, deleteTask, getTask, listTasks, terminateTask, updateTask } from "../../app/tasks";
 import { isRejection } from "../../domain/decider";
 import { type TaskRow, taskState } from "../../views/tasks";
 import { writeCondition } from "../conditions";
@@ -8,7 +8,7 @@ import { ALL, EQ_NE, type Fields } from "../odata";
 import { type Input, type Operation, operation } from "../operation";
 import { changed, created, deleted, read } from "./answers";
 import { TASK_PROPERTIES, renderTask, taskPath } from "./render";
-import { elevated, newTask, taskBody } from "./schemas";
+import { elevated, newTask, taskBody, taskUpdate, taskUpdateBody } from "./schemas";
 
 const STATES = ["active", "running", "completed"] as const;
 
@@ -67,6 +67,16 @@ export const tasks: readonly Operation[] = [
       const [workItem, job] = jobOf(input);
       return created(await addTask(ports, call, workItem, job, newTask(body)), base, taskPath(workItem, job, body.name));
     },
+  }),
+  operation({
+    name: "UpdateTask",
+    method: "PUT",
+    path: "/workitems/{workItem}/jobs/{job}/tasks/{task}",
+    action: "task.update",
+    version: "classic",
+    body: "required",
+    schema: taskUpdateBody,
+    run: async (input) => changed(await updateTask(input.ports, input.call, ...at(input), taskUpdate(input.body), writeCondition(input.conditions)), 200),
   }),
   operation({
     name: "TerminateTask",
