@@ -129,16 +129,13 @@ const takeBack = async (ports: Ports, assigned: readonly Placed[], at: string): 
   const rows = await ports.views.get(jobs, names.map((job) => jobs.locate(job)));
   const halted = new Set(names.filter((_, index) => rows[index]?.phase === "disabling" || rows[index]?.phase === "disabled"));
   if (halted.size === 0) return;
-  const back = assigned.filter(({ job }) => halted.has(job)).map(({ job, task }) => `${job}.${task}`);
-  const tasksBack = await ports.views.get(tasks, back.map((key) => tasks.locate(key)));
-  await executeAll(
-    ports,
-    "task",
-    "service",
-    assigned
-      .filter(({ job }) => halted.has(job))
-      .map(({ job, task, tvm }, index): Order<"task"> => ({ stream: taskStream(`${job}.${task}`), command: { type: "ReturnTask", at, attempt: tasksBack[index]?.attempt ?? 0, tvm } })),
-  );
+  const back = assigned.filter(({ job }) => halted.has(job));
+  const now = await ports.views.get(tasks, back.map(({ job, task }) => tasks.locate(`${job}.${task}`)));
+  const orders = back.map(({ job, task, tvm }, index): Order<"task"> => ({
+    stream: taskStream(`${job}.${task}`),
+    command: { type: "ReturnTask", at, attempt: now[index]?.attempt ?? 0, tvm },
+  }));
+  await executeAll(ports, "task", "service", orders);
 };
 
 const rowsOf = async (ports: Ports, names: readonly string[]): Promise<Map<string, TvmRow>> => {

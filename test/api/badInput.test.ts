@@ -125,7 +125,14 @@ const TVM_LIST: Bad[] = [["tvm-1"], [[]], [[7], VALUE, "tvmList[0]"], [[""], VAL
 
 const poolPatch: Shape = { good: { metadata: [] }, bad: { startTask: START_TASK, certificateReferences: CERTIFICATES, metadata: METADATA } };
 
-const jobUpdate: Shape = { good: { priority: 1 }, bad: { priority: PRIORITY, jobConstraints: JOB_CONSTRAINTS("jobConstraints") } };
+const jobUpdate: Shape = { good: { priority: 1 }, bad: { priority: PRIORITY, jobConstraints: JOB_CONSTRAINTS("jobConstraints"), poolName: NAME } };
+const TASK_CONSTRAINTS: Bad[] = [
+  ["x"],
+  [{ extra: 1 }, "UnsupportedProperty", "taskConstraints.extra"],
+  ...within("taskConstraints.maxWallClockTime", [...DURATION, ["PT0S"]], (maxWallClockTime) => ({ maxWallClockTime })),
+  ...within("taskConstraints.retentionTime", DURATION, (retentionTime) => ({ retentionTime })),
+  ...within("taskConstraints.maxTaskRetryCount", RETRIES, (maxTaskRetryCount) => ({ maxTaskRetryCount })),
+];
 
 const INSTANT: Bad[] = [["tomorrow"], ["2099-01-01"], ["2099-01-01T00:00:00"], ["2099-13-01T00:00:00Z"], ["+012099-01-01T00:00:00Z"], [""], [7], [long(70)]];
 const MINUTE: Bad[] = [...DURATION, ["PT59S"], ["PT0S"], ["PT59.999S"]];
@@ -212,6 +219,8 @@ const SHAPES: Readonly<Record<string, readonly [method: string, target: string, 
   PatchWorkItem: ["PATCH", "/workitems/w1", { good: { metadata: [] }, bad: workItemBad }],
   PatchJob: ["PATCH", JOB, jobUpdate],
   UpdateJob: ["PUT", JOB, jobUpdate],
+  DisableJob: ["POST", `${JOB}?disable`, { good: { disableTasks: "wait" }, required: ["disableTasks"], bad: { disableTasks: [["stop"], [1], [""]] } }],
+  UpdateTask: ["PUT", `${JOB}/tasks/t1`, { good: { taskConstraints: {} }, bad: { taskConstraints: TASK_CONSTRAINTS, environmentSettings: environmentSettings("environmentSettings") } }],
   TerminateJob: ["POST", `${JOB}?terminate`, { good: {}, bad: { terminateReason: [[""], [long(1025)], [1], ["a\0"]] } }],
   AddTask: [
     "POST",
@@ -226,13 +235,7 @@ const SHAPES: Readonly<Record<string, readonly [method: string, target: string, 
         environmentSettings: environmentSettings("environmentSettings"),
         affinityInfo: [["x"], [{}, "MissingRequiredProperty", "affinityInfo.affinityId"], [{ affinityId: 1 }, VALUE, "affinityInfo.affinityId"], [{ affinityId: long(1025) }, VALUE, "affinityInfo.affinityId"]],
         runElevated: [...BOOLEAN, [true, "InsufficientAccountPermissions"]],
-        taskConstraints: [
-          ["x"],
-          [{ extra: 1 }, "UnsupportedProperty", "taskConstraints.extra"],
-          ...within("taskConstraints.maxWallClockTime", [...DURATION, ["PT0S"]], (maxWallClockTime) => ({ maxWallClockTime })),
-          ...within("taskConstraints.retentionTime", DURATION, (retentionTime) => ({ retentionTime })),
-          ...within("taskConstraints.maxTaskRetryCount", RETRIES, (maxTaskRetryCount) => ({ maxTaskRetryCount })),
-        ],
+        taskConstraints: TASK_CONSTRAINTS,
       },
     },
   ],

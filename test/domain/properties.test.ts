@@ -93,14 +93,14 @@ describe.each(CATEGORIES)("%s", (category) => {
 });
 
 /** A user may change a definition to what it is already: each change is one. And who asks for more TVMs twice gets more. */
-const REPEATABLE = new Set(["UpdatePool", "UpdateWorkItem", "UpdateJob", "AllocateTvms"]);
+const REPEATABLE = new Set(["UpdatePool", "UpdateWorkItem", "UpdateJob", "UpdateTask", "AllocateTvms"]);
 
 const EVENTS: { readonly [C in Category]: readonly (AnyEvent["type"])[] } = {
   pool: ["PoolCreated", "PoolUpdated", "PoolResized", "PoolOsUpgradeStarted", "PoolOsUpgradeEnded", "PoolResizeStopped", "PoolResizeEnded", "PoolTvmsAllocated", "PoolTvmsReleased", "PoolDeletionStarted", "PoolDeleted"],
   tvm: ["TvmAllocated", "TvmJoined", "TvmStartTaskStarted", "TvmStartTaskEnded", "TvmLost", "TvmRecovered", "TvmRestartRequested", "TvmRestarting", "TvmLeaving", "TvmKept", "TvmRemoved"],
   workItem: ["WorkItemCreated", "WorkItemJobSpawned", "WorkItemOccurrencesSkipped", "WorkItemUpdated", "WorkItemDisabled", "WorkItemEnabled", "WorkItemPoolReleased", "WorkItemTerminationStarted", "WorkItemCompleted", "WorkItemDeletionStarted", "WorkItemDeleted"],
-  job: ["JobCreated", "JobUpdated", "JobTerminationStarted", "JobCompleted", "JobDeletionStarted", "JobDeleted"],
-  task: ["TaskQueued", "TaskAssigned", "TaskStarted", "TaskReturned", "TaskRetried", "TaskRequeued", "TaskCompleted", "TaskDeleted"],
+  job: ["JobCreated", "JobUpdated", "JobManagerQueued", "JobDisablingStarted", "JobDisabled", "JobEnabled", "JobTerminationStarted", "JobCompleted", "JobDeletionStarted", "JobDeleted"],
+  task: ["TaskQueued", "TaskAssigned", "TaskStarted", "TaskReturned", "TaskRetried", "TaskRequeued", "TaskCompleted", "TaskUpdated", "TaskDeleted"],
 };
 
 describe("reports about a task", () => {

@@ -217,3 +217,39 @@ describe("terminated and deleted", () => {
     expect(running().and(deleted).state).toMatchObject({ phase: "absent", ranOn: { pool: "Pool-A", tvm: "Tvm-1" }, name: "Frame1" });
   });
 });
+
+describe("changed by its user", () => {
+  const update = (more: object = {}): TaskCommand => ({ type: "UpdateTask", at: at(5), maxTaskRetryCount: 2, ...more });
+
+  test("all constraints are replaced, the environment where it is given; the ETag moves", () => {
+    const before = given(queued({ maxWallClockMs: 1000, retentionMs: 5, environment: [{ name: "A", value: "1" }] }));
+    const state = before.when(update({ retentionMs: 9 })).then({ type: "TaskUpdated", at: at(5), maxTaskRetryCount: 2, retentionMs: 9 });
+    expect(state).toMatchObject({ modifiedAt: at(5), stateAt: at(0), phase: "active" });
+    expect(state.spec).toEqual({ commandLine: "render 1", maxTaskRetryCount: 2, retentionMs: 9, environment: [{ name: "A", value: "1" }] });
+    expect(before.when(update({ environment: [] })).then({ type: "TaskUpdated", at: at(5), maxTaskRetryCount: 2, environment: [] }).spec.environment).toEqual([]);
+  });
+
+  test("the retries that it has now are the ones that count when its run ends", () => {
+    expect(running().and({ type: "TaskUpdated", at: at(5), maxTaskRetryCount: 1 }).when(complete({ exitCode: 1 })).then({ type: "TaskRetried", at: at(9), attempt: 1, exitCode: 1 }).retryCount).toBe(1);
+  });
+
+  test("one that has completed, or is not there, is not", () => {
+    running().and(completed).when(update()).refused("TaskCompleted");
+    given().when(update()).refused("TaskNotFound");
+  });
+});
+
+test("a run on another TVM says where the one before was, one on the same TVM does not", () => {
+  const elsewhere = running({ maxTaskRetryCount: 1 }).and(requeued(1), assigned(2, "Tvm-2"));
+  const left = { pool: "Pool-A", tvm: "Tvm-1" };
+  expect(elsewhere.when(start(2, "local.pool-a.tvm-2")).then({ type: "TaskStarted", at: at(2), attempt: 2, left }).ranOn).toEqual({ pool: "Pool-A", tvm: "Tvm-2" });
+  elsewhere.when(complete({ attempt: 2, tvm: "local.pool-a.tvm-2", exitCode: 0 })).then({ type: "TaskStarted", at: at(2), attempt: 2, left }, { type: "TaskCompleted", at: at(9), attempt: 2, exitCode: 0 });
+  running().and(requeued(1), assigned(2)).when(start(2)).then(started(2));
+});
+
+test("one that was active before the instant expires, with an error and no run; others do not", () => {
+  const expire: TaskCommand = { type: "ExpireTask", at: at(9), since: at(1) };
+  expect(given(queued()).when(expire).then({ type: "TaskCompleted", at: at(9), error: expect.objectContaining({ category: "UserError", code: "TaskSchedulingConstraintFailed" }) as never }))
+    .toMatchObject({ phase: "completed" });
+  for (const history of [running().and(requeued(1)), given(queued(), assigned(1)), running(), running().and(completed), given()]) history.when(expire).then();
+});

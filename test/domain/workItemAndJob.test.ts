@@ -1,5 +1,5 @@
 // The rules of work items and of their jobs.
-import { type JobCommand, type JobEvent, job, refusesTasks, wallClockEnd } from "../../src/domain/job";
+import { type JobCommand, type JobEvent, awaitsManager, job, refusesTasks, wallClockEnd } from "../../src/domain/job";
 import { type WorkItemCommand, type WorkItemEvent, jobName, workItem } from "../../src/domain/workItem";
 import { at, spec } from "../support/spec";
 
@@ -134,5 +134,64 @@ describe("a job", () => {
     const end = wallClockEnd(active.and({ type: "JobUpdated", at: at(5), constraints: { maxTaskRetryCount: 0, maxWallClockMs: 8.64e16 } }).state);
     expect(end).toBe("9999-12-31T23:59:59.999Z");
     expect(at(0) < (end as string)).toBe(true);
+  });
+
+  describe("disabled and enabled", () => {
+    const disabling = (seconds: number, tasks: "requeue" | "terminate" | "wait"): JobEvent => ({ type: "JobDisablingStarted", at: at(seconds), tasks });
+    const disabled: JobEvent = { type: "JobDisabled", at: at(2) };
+    const enabled: JobEvent = { type: "JobEnabled", at: at(9) };
+    const disable = (tasks: "requeue" | "terminate" | "wait", seconds = 1): JobCommand => ({ type: "DisableJob", at: at(seconds), tasks });
+    const enable: JobCommand = { type: "EnableJob", at: at(9) };
+    const off = active.and(disabling(1, "requeue"), disabled);
+
+    test("disabling until nothing of it runs, then disabled, and active again; the ETag is that of its user's calls", () => {
+      expect(active.when(disable("wait")).then(disabling(1, "wait"))).toMatchObject({ phase: "disabling", previousState: "active", previousStateAt: at(0), stateAt: at(1), modifiedAt: at(1) });
+      expect(active.and(disabling(1, "wait")).when({ type: "EndDisabling", at: at(2) }).then(disabled)).toMatchObject({ phase: "disabled", previousState: "disabling", stateAt: at(2), modifiedAt: at(1) });
+      expect(off.when(enable).then(enabled)).toMatchObject({ phase: "active", previousState: "disabled", stateAt: at(9), modifiedAt: at(9), enabledAt: at(9) });
+      expect(active.and(disabling(1, "wait")).when(enable).then(enabled)).toMatchObject({ phase: "active", previousState: "disabling" });
+      expect(off.and(enabled).state.disableTasks).toBeUndefined();
+    });
+
+    test("asked again it stays; told of another option while it waits, that one counts", () => {
+      active.and(disabling(1, "wait")).when(disable("wait", 2)).then();
+      expect(active.and(disabling(1, "wait")).when(disable("terminate", 2)).then(disabling(2, "terminate"))).toMatchObject({ phase: "disabling", stateAt: at(1), previousState: "active", disableTasks: "terminate" });
+      for (const tasks of ["requeue", "wait"] as const) off.when(disable(tasks, 3)).then();
+      active.when(enable).then();
+      for (const history of [active, off, given()]) history.when({ type: "EndDisabling", at: at(9) }).then();
+    });
+
+    test("case 44: a job that has ended, is ending or is being deleted is neither disabled nor enabled", () => {
+      const phases: [ReturnType<typeof given>, string][] = [
+        [given(), "JobNotFound"], [active.and(terminating(true)), "JobBeingTerminated"], [active.and(terminating(true), completed), "JobCompleted"], [active.and(deleting), "JobBeingDeleted"],
+      ];
+      for (const [history, code] of phases) for (const command of [disable("requeue"), enable]) history.when(command).refused(code);
+    });
+
+    test("takes tasks, and is terminated or deleted from where it is", () => {
+      for (const history of [active.and(disabling(1, "wait")), off]) expect(refusesTasks(history.state)).toBeUndefined();
+      expect(off.and(terminating(true), completed).state).toMatchObject({ phase: "completed", previousState: "disabled", previousStateAt: at(2) });
+      expect(active.and(disabling(1, "wait"), terminating(false), completed).state).toMatchObject({ previousState: "disabling" });
+      expect(off.and(deleting).state).toMatchObject({ phase: "deleting", previousState: "disabled" });
+      expect(off.when(terminate(false)).then(terminating(false)).phase).toBe("terminating");
+    });
+
+    test("is pointed at another pool only while it is disabled", () => {
+      const move: JobCommand = { type: "UpdateJob", at: at(5), pool: "Pool-B" };
+      for (const history of [active, active.and(disabling(1, "wait")), off.and(enabled)]) history.when(move).refused("OperationInvalidForCurrentState");
+      expect(off.when(move).then({ type: "JobUpdated", at: at(5), pool: "Pool-B" })).toMatchObject({ pool: "Pool-B", phase: "disabled" });
+      active.when({ type: "UpdateJob", at: at(5), pool: "pool-a" }).then({ type: "JobUpdated", at: at(5), pool: "pool-a" });
+    });
+  });
+
+  test("its manager is noted once", () => {
+    const manager = { name: "m", commandLine: "plan", maxTaskRetryCount: 0, exclusive: true, killJobOnCompletion: true };
+    const managed = given({ ...created, spec: { ...fields.spec, manager } });
+    const noted: JobEvent = { type: "JobManagerQueued", at: at(1) };
+    expect(awaitsManager(managed.state)).toBe(true);
+    const state = managed.when({ type: "NoteManager", at: at(1) }).then(noted);
+    expect(awaitsManager(state)).toBe(false);
+    for (const history of [managed.and(noted), managed.and(terminating(true)), active]) history.when({ type: "NoteManager", at: at(2) }).then();
+    // A change of priority or constraints leaves it as it is.
+    expect(managed.and({ type: "JobUpdated", at: at(3), priority: 9 }).state.spec.manager).toEqual(manager);
   });
 });

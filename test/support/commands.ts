@@ -106,11 +106,18 @@ const tvmCommand = (random: Seeded, state: Tvm, at: string): Aggregates["tvm"]["
   ]);
 };
 
+const MANAGER = { name: "Manager", commandLine: "plan", maxTaskRetryCount: 1, exclusive: true, killJobOnCompletion: true };
+
 const jobCommand = (random: Seeded, _state: Job, at: string): Aggregates["job"]["command"] =>
   random.oneOf<Aggregates["job"]["command"]>([
-    { type: "CreateJob", at, account: "local", workItem: "local.render.1", workItemName: "Render", name: "job-0000000001", pool: "Pool-A", spec: { priority: 0, constraints: { maxTaskRetryCount: 0 }, specified: false } },
+    { type: "CreateJob", at, account: "local", workItem: "local.render.1", workItemName: "Render", name: "job-0000000001", pool: "Pool-A", spec: { priority: 0, constraints: { maxTaskRetryCount: 0 }, specified: false, ...(random.chance(0.5) ? { manager: MANAGER } : {}) } },
     { type: "UpdateJob", at, ...(random.chance(0.5) ? { priority: random.below(9) } : {}), ...(random.chance(0.5) ? { constraints: { maxTaskRetryCount: 1, maxWallClockMs: random.below(1e6) } } : {}) },
-    { type: "TerminateJob", at, reason: "UserTerminate", byUser: random.chance(0.5) },
+    { type: "UpdateJob", at, pool: random.oneOf(["Pool-A", "Pool-B"]) },
+    { type: "NoteManager", at },
+    { type: "DisableJob", at, tasks: random.oneOf(["requeue", "terminate", "wait"] as const) },
+    { type: "EndDisabling", at },
+    { type: "EnableJob", at },
+    ...(random.chance(0.5) ? [{ type: "TerminateJob", at, reason: "UserTerminate", byUser: random.chance(0.5) } as const] : []),
     { type: "CompleteJob", at },
     ...(random.chance(0.4) ? [{ type: "DeleteJob", at } as const] : []),
     { type: "ForgetJob", at },
@@ -123,7 +130,9 @@ const taskCommand = (random: Seeded, state: Task, at: string): Aggregates["task"
   return random.oneOf<Aggregates["task"]["command"]>([
     { type: "QueueTask", at, job: KEYS.job, workItemName: "Render", jobName: "job-0000000001", name: "Frame1", order: "0001", spec: { commandLine: "render", maxTaskRetryCount: random.oneOf([0, 1, 3, -1]) } },
     { type: "AssignTask", at, pool: "Pool-A", tvm: "Tvm-1" },
-    { type: "AssignTask", at, pool: "Pool-A", tvm: "Tvm-1" },
+    { type: "AssignTask", at, pool: "Pool-A", tvm: random.oneOf(["Tvm-1", "Tvm-2"]) },
+    { type: "UpdateTask", at, maxTaskRetryCount: random.oneOf([0, 2, -1]), ...(random.chance(0.5) ? { retentionMs: 1000, environment: [{ name: "A", value: "1" }] } : {}) },
+    ...(random.chance(0.3) ? [{ type: "ExpireTask", at, since: at } as const] : []),
     { type: "StartTask", at, attempt, tvm },
     { type: "ReturnTask", at, attempt, tvm },
     { type: "CompleteTask", at, attempt, tvm, ...(random.chance(0.8) ? { startedAt: at } : {}), ...(random.chance(0.7) ? { exitCode: random.below(2), usage } : { error: { category: random.oneOf(["UserError", "ServerError"] as const), code: random.oneOf(["TaskEnded", "DiskFull"]) } }) },
