@@ -38,14 +38,29 @@ export const readList = <Row>(input: Asking, fields: Fields<Row>, properties: re
   };
 };
 
-/** `$select` and `$expand` of a single resource or of a list. Statistics come later. */
+/** `$select` and `$expand` of a single resource or of a list: `stats` where it is one of the properties, and nothing else. */
 export const readSelect = (query: ReadonlyMap<string, string>, properties: readonly string[]): ReadonlySet<string> | undefined | Rejection => {
   const expand = query.get("$expand");
-  if (expand === "stats") return rejection("NotImplemented", "Statistics are not part of this service yet.", { QueryParameterName: "$expand" });
-  if (expand !== undefined) return badValue("$expand", expand, "expected stats");
+  if (expand !== undefined && !properties.includes("stats")) return badValue("$expand", expand, "this resource has nothing to expand");
+  if (expand !== undefined && expand !== "stats") return badValue("$expand", expand, "expected stats");
   const select = query.get("$select");
   return select === undefined ? undefined : parseSelect(select, properties);
 };
+
+/** What `$expand=stats` adds to some rows, by row; nothing when it was not asked for. */
+export const expanded = async <Row>(query: ReadonlyMap<string, string>, rows: readonly Row[], stats: (row: Row) => object | Promise<object>): Promise<(row: Row) => object> => {
+  if (query.get("$expand") !== "stats") return () => ({});
+  const found = new Map<Row, object>();
+  for (let from = 0; from < rows.length; from += EXPANDED_AT_ONCE) {
+    const some = rows.slice(from, from + EXPANDED_AT_ONCE);
+    const all = await Promise.all(some.map(stats));
+    some.forEach((row, index) => found.set(row, { stats: all[index] }));
+  }
+  return (row) => found.get(row) ?? {};
+};
+
+/** Statistics are sums of counters: as many are asked for at a time. */
+const EXPANDED_AT_ONCE = 50;
 
 const badValue = (name: string, value: string, reason: string, code = "InvalidQueryParameterValue"): Rejection =>
   rejection(code, undefined, { QueryParameterName: name, QueryParameterValue: value, Reason: reason });
@@ -89,14 +104,24 @@ const nextLink = (input: Asking, after: string): string => {
 export const selected = (resource: object, select: ReadonlySet<string> | undefined): object =>
   select ? Object.fromEntries(Object.entries(resource).filter(([name]) => select.has(name))) : resource;
 
-export const listAnswer = <Row>(input: Asking, set: string, list: ListQuery<Row>, rows: Rows<Row>, render: (row: Row) => object): Answer => ({
-  status: 200,
-  json: {
-    "odata.metadata": `${input.base}/$metadata#${set}`,
-    value: rows.rows.map(({ row }) => selected(render(row), list.select)),
-    ...(rows.next === undefined ? {} : { "odata.nextLink": nextLink(input, rows.next) }),
-  },
-});
+export const listAnswer = async <Row>(
+  input: Asking,
+  set: string,
+  list: ListQuery<Row>,
+  rows: Rows<Row>,
+  render: (row: Row) => object,
+  stats: (row: Row) => object | Promise<object> = () => ({}),
+): Promise<Answer> => {
+  const more = await expanded(input.query, rows.rows.map(({ row }) => row), stats);
+  return {
+    status: 200,
+    json: {
+      "odata.metadata": `${input.base}/$metadata#${set}`,
+      value: rows.rows.map(({ row }) => selected({ ...render(row), ...more(row) }, list.select)),
+      ...(rows.next === undefined ? {} : { "odata.nextLink": nextLink(input, rows.next) }),
+    },
+  };
+};
 
 /** A list that comes whole, in the order of its keys: cut into pages here. */
 export const pageOf = <Row>(all: readonly Row[], keyOf: (row: Row) => string, page: Page<Row>): Rows<Row> => {

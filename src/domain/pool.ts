@@ -3,7 +3,7 @@
 import { type Decider, type Rejection, present, rejection } from "./decider";
 import type { ResizeError } from "./errors";
 import type { TaskFile } from "./task";
-import { laterThan } from "./time";
+import { laterThan, msBetween } from "./time";
 
 export interface StartTask {
   readonly commandLine: string;
@@ -101,6 +101,8 @@ export interface Pool {
   readonly tvms: readonly string[];
   /** TVMs ever allocated: part of the next one's name. */
   readonly tvmSerial: number;
+  /** How long TVMs have been in the pool, all together, up to the last time that some came or went. */
+  readonly used?: { readonly tvmMs: number; readonly until: string };
   readonly createdAt: string;
   readonly modifiedAt: string;
   readonly stateAt: string;
@@ -235,10 +237,10 @@ export const pool: Decider<Pool, PoolCommand, PoolEvent> = {
         return { ...rest, resize, allocation: "steady", allocationAt: event.at, ...present({ resizeError: event.error }) };
       }
       case "PoolTvmsAllocated":
-        return { ...state, tvms: [...state.tvms, ...event.tvms], tvmSerial: state.tvmSerial + event.tvms.length };
+        return { ...state, tvms: [...state.tvms, ...event.tvms], tvmSerial: state.tvmSerial + event.tvms.length, used: usedUntil(state, event.at) };
       case "PoolTvmsReleased": {
         const gone = new Set(event.tvms);
-        return { ...state, tvms: state.tvms.filter((name) => !gone.has(name)) };
+        return { ...state, tvms: state.tvms.filter((name) => !gone.has(name)), used: usedUntil(state, event.at) };
       }
       case "PoolDeletionStarted":
         return { ...withoutUpgrade(state), phase: "deleting", stateAt: event.at };
@@ -246,6 +248,12 @@ export const pool: Decider<Pool, PoolCommand, PoolEvent> = {
         return { ...absent, generation: state.generation, tvmSerial: state.tvmSerial };
     }
   },
+};
+
+/** TVM time up to an instant: each TVM counts from its allocation to its release. */
+export const usedUntil = (state: Pool, at: string): NonNullable<Pool["used"]> => {
+  const since = state.used?.until ?? at;
+  return { tvmMs: (state.used?.tvmMs ?? 0) + state.tvms.length * Math.max(0, msBetween(since, at)), until: at > since ? at : since };
 };
 
 /** Most TVMs named by one event: a bigger pool grows in several. */

@@ -4,6 +4,7 @@ import { type Decider, type Rejection, present, rejection } from "./decider";
 import { accountOf, tvmKey } from "./ids";
 import { type SchedulingError, TIME_LIMIT_EXIT_CODE, taskEnded } from "./errors";
 import { laterThan } from "./time";
+import { type Used, pastOf, ranUntil } from "./usage";
 
 /** A file to copy to the TVM. A signature in the address is sealed (see ports, Sealer); `blobSource` shows it redacted. */
 export interface TaskFile {
@@ -109,6 +110,12 @@ export interface Task {
   readonly usage?: Usage;
   /** CPU time of all runs so far. */
   readonly cpuMs?: number;
+  /** The kernel's part of it. */
+  readonly kernelMs?: number;
+  /** From start to end, of all runs that have ended. */
+  readonly wallMs?: number;
+  /** What deleted tasks of this name have used. */
+  readonly past?: Used;
   /** Where the latest attempt was put. */
   readonly pool?: string;
   readonly tvm?: string;
@@ -212,7 +219,7 @@ export const task: Decider<Task, TaskCommand, TaskEvent> = {
     switch (event.type) {
       case "TaskQueued": {
         const { type: _, at, ...fields } = event;
-        return { ...absent, ...fields, phase: "active", attempt: state.attempt, createdAt: at, modifiedAt: at, stateAt: at };
+        return { ...absent, ...fields, phase: "active", attempt: state.attempt, createdAt: at, modifiedAt: at, stateAt: at, ...present({ past: state.past }) };
       }
       case "TaskAssigned":
         return { ...state, phase: "assigned", attempt: event.attempt, pool: event.pool, tvm: event.tvm };
@@ -229,10 +236,11 @@ export const task: Decider<Task, TaskCommand, TaskEvent> = {
           exitCode: event.exitCode,
           ...present({ usage: event.usage }),
           ...spent(state, event.usage),
+          ...ranUntil(state, event.at),
         };
       case "TaskRequeued": {
         // Held but never started: the user never saw it run, but it was taken away, which is what the counter counts.
-        const back: Task = state.phase === "running" ? enter(state, "active", "running", event.at) : { ...state, phase: "active" };
+        const back: Task = state.phase === "running" ? { ...enter(state, "active", "running", event.at), ...ranUntil(state, event.at) } : { ...state, phase: "active" };
         return { ...back, requeueCount: state.requeueCount + 1, lastRequeueAt: event.at };
       }
       case "TaskCompleted":
@@ -241,12 +249,13 @@ export const task: Decider<Task, TaskCommand, TaskEvent> = {
           endedAt: event.at,
           ...present({ exitCode: event.exitCode, error: event.error, usage: event.usage }),
           ...spent(state, event.usage),
+          ...ranUntil(state, event.at),
         };
       case "TaskUpdated":
         return { ...state, spec: respecified(state.spec, event), modifiedAt: event.at };
       case "TaskDeleted":
         // Where and what it was is kept: its folder has to go too.
-        return { ...state, phase: "absent", order: "", spec: absent.spec };
+        return { ...state, phase: "absent", order: "", spec: absent.spec, ...pastOf({ ...state, ...ranUntil(state, event.at) }) };
     }
   },
 };
@@ -269,8 +278,8 @@ const withoutRun = (state: Task): Task => {
   return rest;
 };
 
-const spent = (state: Task, usage: Usage | undefined): { cpuMs?: number } =>
-  usage === undefined ? {} : { cpuMs: (state.cpuMs ?? 0) + usage.userMs + usage.kernelMs };
+const spent = (state: Task, usage: Usage | undefined): { cpuMs?: number; kernelMs?: number } =>
+  usage === undefined ? {} : { cpuMs: (state.cpuMs ?? 0) + usage.userMs + usage.kernelMs, kernelMs: (state.kernelMs ?? 0) + usage.kernelMs };
 
 const enter = (state: Task, phase: Task["phase"], previous: "active" | "running", at: string): Task => ({
   ...state,

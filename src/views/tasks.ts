@@ -1,6 +1,7 @@
 // Tasks: listed by job in name order, found by state, waiting ones in the order of the queue, held ones by TVM, and counted.
 import { lastOf, parentOf, poolKey, taskBucket, taskKey, tvmKey } from "../domain/ids";
 import type { Task } from "../domain/task";
+import { type Used, taskFailed, usedBy } from "../domain/usage";
 import type { StateRow, View } from "./view";
 
 export type TaskRow = StateRow<Task>;
@@ -11,9 +12,7 @@ export const taskState = (row: Pick<Task, "phase">): "active" | "running" | "com
 
 const isThere = (row: Task): boolean => row.phase !== "absent";
 
-/** A task that ran and failed, or could not run. */
-export const taskFailed = (row: Pick<Task, "phase" | "exitCode" | "error">): boolean =>
-  row.phase === "completed" && (row.error !== undefined || row.exitCode !== 0);
+export { taskFailed };
 
 /** `{tvm}/{task}@{attempt}`: which attempts a TVM should hold. One that has the TVM to itself ends with `!`. */
 export const heldKey = (tvm: string, task: string, attempt: number): string => `${tvm}/${task}@${attempt}`;
@@ -113,15 +112,31 @@ export const tasks: View<Task> = {
         ? `${tvmKey(accountOfJob(row.job), row.ranOn.pool, row.ranOn.tvm)}/${row.startedAt}/${taskKey(row.job, row.id)}`
         : undefined,
   },
-  tally: (state) =>
-    isThere(state)
-      ? {
-          [state.phase]: 1,
-          ...(taskFailed(state) ? { failed: 1 } : {}),
-          ...(state.retryCount ? { retries: state.retryCount } : {}),
-          ...(state.requeueCount ? { requeues: state.requeueCount } : {}),
-          // Whole microseconds: sums of fractions would depend on the order in which they came.
-          ...(state.cpuMs ? { cpuUs: Math.round(state.cpuMs * 1000) } : {}),
-        }
-      : {},
+  tally: (state) => ({ ...(isThere(state) ? counted(state) : {}), ...used(isThere(state) ? usedBy(state) : undefined, state.past) }),
+};
+
+const counted = (state: Task): Record<string, number> => ({
+  [state.phase]: 1,
+  ...(taskFailed(state) ? { failed: 1 } : {}),
+  ...(state.retryCount ? { retries: state.retryCount } : {}),
+  ...(state.requeueCount ? { requeues: state.requeueCount } : {}),
+});
+
+/** Time is counted as one, whether the task is still there; what tasks came to is counted apart for those that are gone. */
+const used = (own: Used | undefined, past: Used | undefined): Record<string, number> => {
+  const counters: Record<string, number> = {};
+  const add = (name: string, value: number): void => {
+    if (value !== 0) counters[name] = value;
+  };
+  const sum = (name: "cpuMs" | "kernelMs" | "wallMs" | "waitMs"): number => (own?.[name] ?? 0) + (past?.[name] ?? 0);
+  // Whole microseconds: sums of fractions would depend on the order in which they came.
+  add("cpuUs", Math.round(sum("cpuMs") * 1000));
+  add("kernelUs", Math.round(sum("kernelMs") * 1000));
+  add("wallMs", sum("wallMs"));
+  add("waitMs", sum("waitMs"));
+  if (!past) return counters;
+  add("goneSucceeded", past.succeeded);
+  add("goneFailed", past.failed);
+  add("goneRetries", past.retries);
+  return counters;
 };

@@ -46,11 +46,20 @@ describe("tasks", () => {
     expect(parseHeld(heldKey("local.pool-a.tvm-1", `${JOB}.a@b`, 12))).toEqual({ task: `${JOB}.a@b`, attempt: 12 });
   });
 
+  test("count what deleted tasks of their name used, apart from those that are there", () => {
+    const past = { cpuMs: 5, kernelMs: 2, wallMs: 9, waitMs: 4, succeeded: 1, failed: 2, retries: 3 };
+    const gone = { goneSucceeded: 1, goneFailed: 2, goneRetries: 3 };
+    expect(tasks.tally(stateOf(taskRow({ phase: "absent", past, cpuMs: 5, retryCount: 1 })))).toEqual({ cpuUs: 5000, kernelUs: 2000, wallMs: 9, waitMs: 4, ...gone });
+    const again = taskRow({ past, cpuMs: 1, wallMs: 1, createdAt: "2015-04-01T12:00:00.000Z", startedAt: "2015-04-01T12:00:01.000Z" });
+    expect(tasks.tally(stateOf(again))).toEqual({ active: 1, cpuUs: 6000, kernelUs: 2000, wallMs: 10, waitMs: 1004, ...gone });
+  });
+
   test("count by phase, failures, retries, requeues and CPU time", () => {
     const counted = (more: Partial<Task>) => tasks.tally(stateOf(taskRow(more)));
     expect(counted({})).toEqual({ active: 1 });
     expect(counted({ phase: "completed", exitCode: 0, cpuMs: 7 })).toEqual({ completed: 1, cpuUs: 7000 });
     expect(counted({ phase: "completed", exitCode: 1, retryCount: 2, requeueCount: 1 })).toEqual({ completed: 1, failed: 1, retries: 2, requeues: 1 });
+    expect(counted({ phase: "running", kernelMs: 3, wallMs: 9 })).toEqual({ running: 1, kernelUs: 3000, wallMs: 9 });
     expect(counted({ phase: "completed", error: { category: "UserError", code: "BlobNotFound" } })).toEqual({ completed: 1, failed: 1 });
     expect(taskFailed({ phase: "active", exitCode: 1 })).toBe(false);
     expect(["active", "assigned", "running", "completed"].map((phase) => taskState({ phase } as Task))).toEqual(["active", "active", "running", "completed"]);

@@ -9,6 +9,7 @@ import { type Input, type Operation, operation } from "../operation";
 import { changed, deleted, read } from "./answers";
 import { JOB_PROPERTIES, renderJob } from "./render";
 import { disableJobBody, jobBody, jobChange, jobReplacement, terminateJobBody } from "./schemas";
+import { jobStats } from "./stats";
 
 const fields: Fields<JobRow> = {
   name: { type: "text", operators: [...ALL, "startswith"], of: (row) => row.name },
@@ -45,7 +46,7 @@ export const jobs: readonly Operation[] = [
       const list = readList(input, fields, JOB_PROPERTIES);
       if (isRejection(list)) return list;
       const rows = await listJobs(input.ports, input.call, input.names.workItem as string, list.page);
-      return isRejection(rows) ? rows : listAnswer(input, "jobs", list, rows, (row) => renderJob(row, input.base));
+      return isRejection(rows) ? rows : listAnswer(input, "jobs", list, rows, (row) => renderJob(row, input.base), (row) => jobStats(input, row));
     },
   }),
   operation({
@@ -55,7 +56,7 @@ export const jobs: readonly Operation[] = [
     action: "job.read",
     version: "classic",
     query: GET_QUERY,
-    run: async (input) => read(input, await getJob(input.ports, input.call, ...at(input)), "jobs", JOB_PROPERTIES, renderJob),
+    run: async (input) => read(input, await getJob(input.ports, input.call, ...at(input)), "jobs", JOB_PROPERTIES, renderJob, (state) => jobStats(input, state)),
   }),
   operation({
     name: "PatchJob",

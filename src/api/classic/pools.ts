@@ -9,6 +9,7 @@ import { type Input, type Operation, operation } from "../operation";
 import { changed, created, deleted, read } from "./answers";
 import { POOL_PROPERTIES, poolPath, poolState, renderPool } from "./render";
 import { poolBody, poolChange, poolPatchBody, poolReplacement, poolSpec, removalOf, removeTvmsBody, resizeBody, resizeOf, upgradeOsBody } from "./schemas";
+import { poolStats } from "./stats";
 
 const fields: Fields<PoolRow> = {
   name: { type: "text", operators: [...ALL, "startswith"], of: (row) => row.name },
@@ -27,7 +28,7 @@ const nameOf = (input: Pick<Input, "names">): string => input.names.pool as stri
 const idOf = (input: Pick<Input, "names" | "base">): string => input.base + poolPath(nameOf(input));
 
 const get = async (input: Input<undefined>) =>
-  read(input, await getPool(input.ports, input.call, nameOf(input)), "pools", POOL_PROPERTIES, renderPool);
+  read(input, await getPool(input.ports, input.call, nameOf(input)), "pools", POOL_PROPERTIES, renderPool, (state) => poolStats(input, state));
 
 export const pools: readonly Operation[] = [
   operation({
@@ -40,7 +41,7 @@ export const pools: readonly Operation[] = [
     run: async (input) => {
       const list = readList(input, fields, POOL_PROPERTIES);
       if (isRejection(list)) return list;
-      return listAnswer(input, "pools", list, await listPools(input.ports, input.call, list.page), (row) => renderPool(row, input.base));
+      return listAnswer(input, "pools", list, await listPools(input.ports, input.call, list.page), (row) => renderPool(row, input.base), (row) => poolStats(input, row));
     },
   }),
   operation({ name: "GetPool", method: "GET", path: "/pools/{pool}", action: "pool.read", version: "classic", query: GET_QUERY, run: get }),

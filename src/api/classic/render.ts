@@ -67,7 +67,7 @@ export const POOL_PROPERTIES = [
   "name", "url", "eTag", "lastModified", "creationTime", "state", "stateTransitionTime", "allocationState", "allocationStateTransitionTime",
   "osFamily", "targetOSVersion", "currentOSVersion", "tvmSize", "targetDedicated", "currentDedicated", "resizeTimeout", "resizeError",
   "enableAutoScale", "communication", "startTask", "certificateReferences", "metadata", "maxTasksPerTVM", "schedulingPolicy",
-  "storageAccountAffinity",
+  "storageAccountAffinity", "stats",
 ] as const;
 
 export const poolState = (pool: Pool): string => (pool.phase === "active" && pool.upgrade ? "upgrading" : pool.phase);
@@ -205,7 +205,7 @@ const jobSpecification = (spec: JobSpec) => (spec.specified ? { priority: spec.p
 
 export const WORK_ITEM_PROPERTIES = [
   "name", "url", "eTag", "lastModified", "creationTime", "state", "stateTransitionTime", "previousState", "previousStateTransitionTime",
-  "schedule", "jobSpecification", "jobExecutionEnvironment", "metadata", "executionInfo",
+  "schedule", "jobSpecification", "jobExecutionEnvironment", "metadata", "executionInfo", "stats",
 ] as const;
 
 const schedule = (set: Schedule | undefined) =>
@@ -246,7 +246,7 @@ export const renderWorkItem = (item: WorkItem, base: string, at: string) => ({
 
 export const JOB_PROPERTIES = [
   "name", "url", "eTag", "lastModified", "creationTime", "state", "stateTransitionTime", "previousState", "previousStateTransitionTime",
-  "priority", "jobConstraints", "poolName", "poolLifeTimeOption", "keepAlive", "executionInfo",
+  "priority", "jobConstraints", "poolName", "poolLifeTimeOption", "keepAlive", "executionInfo", "stats",
 ] as const;
 
 export const renderJob = (job: Job, base: string) => ({
@@ -299,7 +299,7 @@ const tvmInfo = ({ ranOn }: Task, base: string) =>
 
 export const TASK_PROPERTIES = [
   "name", "url", "eTag", "lastModified", "creationTime", "state", "stateTransitionTime", "previousState", "previousStateTransitionTime",
-  "commandLine", "resourceFiles", "environmentSettings", "affinityInfo", "runElevated", "taskConstraints", "executionInfo", "tvmInfo",
+  "commandLine", "resourceFiles", "environmentSettings", "affinityInfo", "runElevated", "taskConstraints", "executionInfo", "tvmInfo", "stats",
 ] as const;
 
 export const renderTask = (task: Task, base: string) => ({

@@ -9,6 +9,7 @@ import { type Input, type Operation, operation } from "../operation";
 import { changed, created, deleted, read } from "./answers";
 import { TASK_PROPERTIES, renderTask, taskPath } from "./render";
 import { elevated, newTask, taskBody, taskUpdate, taskUpdateBody } from "./schemas";
+import { taskStats } from "./stats";
 
 const STATES = ["active", "running", "completed"] as const;
 
@@ -40,7 +41,7 @@ export const tasks: readonly Operation[] = [
       // A filter on one state reads that state's rows alone, however many the job has.
       const state = STATES.find((one) => one === list.equal["state"]);
       const rows = await listTasks(input.ports, input.call, ...jobOf(input), { ...list.page, state });
-      return isRejection(rows) ? rows : listAnswer(input, "tasks", list, rows, (row) => renderTask(row, input.base));
+      return isRejection(rows) ? rows : listAnswer(input, "tasks", list, rows, (row) => renderTask(row, input.base), (row) => taskStats(input, row));
     },
   }),
   operation({
@@ -50,7 +51,7 @@ export const tasks: readonly Operation[] = [
     action: "task.read",
     version: "classic",
     query: GET_QUERY,
-    run: async (input) => read(input, await getTask(input.ports, input.call, ...at(input)), "tasks", TASK_PROPERTIES, renderTask),
+    run: async (input) => read(input, await getTask(input.ports, input.call, ...at(input)), "tasks", TASK_PROPERTIES, renderTask, (state) => taskStats(input, state)),
   }),
   operation({
     name: "AddTask",

@@ -19,6 +19,7 @@ import { type Input, type Operation, operation } from "../operation";
 import { changed, created, deleted, read } from "./answers";
 import { WORK_ITEM_PROPERTIES, renderWorkItem, workItemPath } from "./render";
 import { workItemBody, workItemChange, workItemPatchBody, workItemReplacement, workItemReplacementBody, workItemSpec } from "./schemas";
+import { workItemStats } from "./stats";
 
 const fields: Fields<WorkItemRow> = {
   name: { type: "text", operators: [...ALL, "startswith"], of: (row) => row.name },
@@ -34,8 +35,13 @@ const fields: Fields<WorkItemRow> = {
 const nameOf = (input: Pick<Input, "names">): string => input.names.workItem as string;
 
 const get = async (input: Input<undefined>) =>
-  read(input, await getWorkItem(input.ports, input.call, nameOf(input)), "workitems", WORK_ITEM_PROPERTIES, (item, base) =>
-    renderWorkItem(item, base, input.call.at),
+  read(
+    input,
+    await getWorkItem(input.ports, input.call, nameOf(input)),
+    "workitems",
+    WORK_ITEM_PROPERTIES,
+    (item, base) => renderWorkItem(item, base, input.call.at),
+    (item) => workItemStats(input, item),
   );
 
 const update = async (input: Input, change: WorkItemChange | Rejection) =>
@@ -52,9 +58,8 @@ export const workItems: readonly Operation[] = [
     run: async (input) => {
       const list = readList(input, fields, WORK_ITEM_PROPERTIES);
       if (isRejection(list)) return list;
-      return listAnswer(input, "workitems", list, await listWorkItems(input.ports, input.call, list.page), (row) =>
-        renderWorkItem(row, input.base, input.call.at),
-      );
+      const rows = await listWorkItems(input.ports, input.call, list.page);
+      return listAnswer(input, "workitems", list, rows, (row) => renderWorkItem(row, input.base, input.call.at), (row) => workItemStats(input, row));
     },
   }),
   operation({ name: "GetWorkItem", method: "GET", path: "/workitems/{workItem}", action: "workItem.read", version: "classic", query: GET_QUERY, run: get }),
