@@ -1,6 +1,7 @@
 // The whole service on this machine: the embedded adapters, the local host that runs the functions, and the file by which
 // clients and agents find it. Starting twice on the same data is refused; being killed loses nothing that was acknowledged.
-import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { createHash } from "node:crypto";
+import { mkdirSync, readFileSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { rebuild } from "./app/rebuild";
 import { type Progress, type Verified, verify } from "./app/verify";
@@ -32,6 +33,7 @@ export const startService = async (options: StartOptions = {}): Promise<RunningS
   let url = "";
   const parts = embedded(settings, () => url);
   try {
+    await refreshViews(settings.data, parts);
     const host = await startOn(settings, parts, (listening) => {
       url = listening;
     });
@@ -53,13 +55,42 @@ export const startService = async (options: StartOptions = {}): Promise<RunningS
 
 /** Views from zero, with the service stopped: resolves with the number of commits that were folded. Throws when it runs. */
 export const rebuildViews = async (options: StartOptions, progress: (commits: number) => void = () => {}): Promise<number> => {
-  const parts = embedded(embeddedSettings(options), () => "");
-  const orchestrations = { nudge: async () => {} };
+  const settings = embeddedSettings(options);
+  const parts = embedded(settings, () => "");
   try {
-    return await rebuild({ ...parts.ports, orchestrations }, parts.ports.clock.now().toISOString(), progress);
+    return await rebuildOn(settings.data, parts, progress);
   } finally {
     await parts.close({ stopMachines: false });
   }
+};
+
+const rebuildOn = async (data: string, parts: Embedded, progress: (commits: number) => unknown): Promise<number> => {
+  const orchestrations = { nudge: async () => {} };
+  const commits = await rebuild({ ...parts.ports, orchestrations }, parts.ports.clock.now().toISOString(), progress);
+  writeWhole(viewsFile(data), { madeBy: viewMakers() });
+  return commits;
+};
+
+/** Says which release's rules the rows were made by: stays when the service stops. */
+const viewsFile = (data: string): string => path.join(data, "views.json");
+
+/** After an upgrade rows are made anew: what the rules of the release before folded may lack what these need. */
+const refreshViews = async (data: string, parts: Embedded): Promise<void> => {
+  if (readJson<{ madeBy: string }>(viewsFile(data))?.madeBy === viewMakers()) return;
+  const { log } = parts.ports;
+  const { commits } = await parts.feed.readFeed(undefined, 1);
+  if (commits.length > 0) log.info("this release's rules differ from those that lists and counts were made by: they are made anew");
+  await rebuildOn(data, parts, (count) => count % 50_000 === 0 && log.info("lists and counts are made anew", { commits: count }));
+};
+
+/** A digest of the rules that make rows from events. Nobody has to remember to count it up. */
+const viewMakers = (): string => {
+  const digest = createHash("sha256");
+  for (const folder of ["domain", "views"]) {
+    const names = (readdirSync(path.join(__dirname, folder), { recursive: true }) as string[]).filter((name) => /\.[jt]s$/.test(name)).sort();
+    for (const name of names) digest.update(name).update(readFileSync(path.join(__dirname, folder, name)));
+  }
+  return digest.digest("base64url");
 };
 
 /** The accounts of a data folder, to be listed and changed by whoever may write to it, whether a service runs on it or not. */
@@ -129,10 +160,11 @@ const writeWhole = (file: string, content: object): void => {
   renameSync(temporary, file);
 };
 
-const lastPort = (data: string): number | undefined => {
+const lastPort = (data: string): number | undefined => Number(readJson<{ port: unknown }>(portFile(data))?.port) || undefined;
+
+const readJson = <T>(file: string): Partial<T> | undefined => {
   try {
-    const { port } = JSON.parse(readFileSync(portFile(data), "utf8")) as { port?: unknown };
-    return Number(port) || undefined;
+    return JSON.parse(readFileSync(file, "utf8")) as Partial<T>;
   } catch {
     return undefined;
   }

@@ -1,7 +1,7 @@
 // A backup taken while the service runs: whole, and a service starts on it with everything that was acknowledged before. And a
 // data folder that was damaged: found, named, and not taken for the truth.
 import { spawn } from "node:child_process";
-import { existsSync, openSync, readFileSync, readdirSync, statSync, writeSync } from "node:fs";
+import { existsSync, openSync, readFileSync, readdirSync, statSync, writeFileSync, writeSync } from "node:fs";
 import path from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { JOB, allCompleted, newData, pool, removeData, start, stop, until, workItem } from "../support/service";
@@ -71,6 +71,28 @@ test("damage is found and named, and nobody is served it as the truth", async ()
   await expect(hurt.client.terminateTask("w", JOB, "a")).rejects.toMatchObject({ status: 500 });
   await hurt.client.terminateTask("w", JOB, "b");
   await stop(hurt);
+}, 60_000);
+
+test("rows that another release's rules made are made anew at the start, once", async () => {
+  const data = folder();
+  const first = await start(data);
+  await workItem(first.client, "w", "main");
+  await first.client.addTasks("w", JOB, [{ name: "a", commandLine: "/bin/true" }]);
+  await stop(first);
+  const madeBy = readFileSync(path.join(data, "views.json"), "utf8");
+  const database = new DatabaseSync(path.join(data, "ledger.db"));
+  const spoil = (): void => database.exec("UPDATE counters SET value = 7 WHERE view = 'tasks' AND name = 'active'");
+  spoil();
+  const second = await start(data);
+  expect((await second.client.counts("w", JOB)).active).toBe(7);
+  await stop(second);
+  writeFileSync(path.join(data, "views.json"), JSON.stringify({ madeBy: "an earlier release" }));
+  const third = await start(data);
+  expect((await third.client.counts("w", JOB)).active).toBe(1);
+  expect(third.said()).toContain("made anew");
+  await stop(third);
+  expect(readFileSync(path.join(data, "views.json"), "utf8")).toBe(madeBy);
+  database.close();
 }, 60_000);
 
 test("a file that is no database any more is said to be none", async () => {
