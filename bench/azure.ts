@@ -81,7 +81,7 @@ const openApp = (cosmos: Cosmos, folder: string) => {
   const machines = new Map<string, MachineOrder>();
   const due = new Map<string, ProcessKind>();
   const none = (): never => {
-    throw new Error("These lives have no files.");
+    throw new Error("These lives have neither files nor certificates.");
   };
   const ports: Ports = {
     eventStore: cosmosEventStore(cosmos, partitionOf),
@@ -95,6 +95,7 @@ const openApp = (cosmos: Cosmos, folder: string) => {
     },
     orchestrations: { nudge: async (kind, stream) => void due.set(stream, kind) },
     accounts: { keys: async () => undefined },
+    certificates: { put: none, get: none, remove: none },
     sealer: aesSealer(path.join(folder, "service.secret")),
     policy: { allowElevated: false, poolTvmsMax: 64 },
     signals: localSignals(clock),

@@ -8,6 +8,7 @@ import { type Cosmos, type CosmosSettings, openCosmos } from "./adapters/cosmosC
 import { commitOfDocument, cosmosEventStore } from "./adapters/cosmosEventStore";
 import { cosmosViews } from "./adapters/cosmosViews";
 import { keyVaultAccounts } from "./adapters/keyVaultAccounts";
+import { keyVaultCertificates } from "./adapters/keyVaultCertificates";
 import { keyVaultSealer } from "./adapters/keyVaultSealer";
 import { localSignals } from "./adapters/localSignals";
 import { scaleSetMachines } from "./adapters/scaleSetMachines";
@@ -34,7 +35,7 @@ export interface AzureParts {
   close(): Promise<void>;
 }
 
-export const azure = (options: AzureOptions, own: Pick<BasePorts, "sealer" | "accounts" | "machines">): AzureParts => {
+export const azure = (options: AzureOptions, own: Pick<BasePorts, "sealer" | "accounts" | "certificates" | "machines">): AzureParts => {
   const log = consoleLog(options.logLevel);
   const cosmos = openCosmos(options.cosmos, { clock: systemClock, random: systemRandom });
   const bus = serviceBus(options.serviceBus, { random: systemRandom, clock: systemClock, log });
@@ -82,6 +83,7 @@ export const deployed = async (settings: AzureSettings): Promise<AzureParts> => 
     {
       sealer: await keyVaultSealer({ ...vault, secret: "sealing-key" }),
       accounts: keyVaultAccounts({ ...vault, clock: systemClock }),
+      certificates: keyVaultCertificates(vault),
       machines: scaleSetMachines({
         subscription: settings.subscription,
         resourceGroup: settings.poolsGroup,

@@ -5,6 +5,7 @@ import { cp, mkdir, readdir } from "node:fs/promises";
 import path from "node:path";
 import { aesSealer } from "./adapters/aesSealer";
 import { type AccountFiles, accountFiles, fileAccounts } from "./adapters/fileAccounts";
+import { folderCertificates } from "./adapters/folderCertificates";
 import { type SignedFiles, folderFiles } from "./adapters/folderFiles";
 import { localSignals } from "./adapters/localSignals";
 import { processMachines } from "./adapters/processMachines";
@@ -57,6 +58,7 @@ export const embedded = (settings: EmbeddedSettings, baseUrl: () => string): Emb
     files,
     machines,
     accounts: fileAccounts(at("keys"), [settings.account]),
+    certificates: folderCertificates(at("certificates"), sealer),
     sealer,
     policy: { allowElevated: settings.allowElevated, poolTvmsMax: settings.poolTvmsMax, ...settings.quotas, allowTvmUsers: settings.allowTvmUsers },
     signals,

@@ -277,6 +277,31 @@ export interface Accounts {
   keys(account: string): Promise<readonly string[] | undefined>;
 }
 
+/** Which secret of an account is meant. */
+export interface CertificatePlace {
+  readonly account: string;
+  /** 40 of 0-9 and a-f. */
+  readonly thumbprint: string;
+  /** Of one adding, a-z and 0-9, at most 32: a vault keeps names for months after what had them is gone. */
+  readonly edition: string;
+}
+
+/** A PKCS#12 file and the password that opens it; without one it is "". */
+export interface Pkcs12 {
+  readonly data: Uint8Array;
+  readonly password: string;
+}
+
+/** Private parts of certificates: unreadable at rest, never in events, logs or errors. Certificates without a key need none of this. */
+export interface Certificates {
+  /** Durable when it resolves. A text says why the store cannot keep this file; it is kept nowhere then. */
+  put(place: CertificatePlace, secret: Pkcs12): Promise<string | undefined>;
+  /** The same key and certificate; file and password may be other ones than were put. Undefined: there is none. */
+  get(place: CertificatePlace): Promise<Pkcs12 | undefined>;
+  /** Idempotent. */
+  remove(place: CertificatePlace): Promise<void>;
+}
+
 /** What the operator of the service allows; from settings, the same for every request. */
 export interface Policy {
   /** Tasks may ask to run as the agent's own user (`runElevated`). */
@@ -301,6 +326,7 @@ export interface Ports {
   readonly machines: Machines;
   readonly orchestrations: Orchestrations;
   readonly accounts: Accounts;
+  readonly certificates: Certificates;
   readonly sealer: Sealer;
   readonly policy: Policy;
   readonly signals: Signals;

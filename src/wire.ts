@@ -1,5 +1,6 @@
 // The agent protocol, imported by both sides. Agents speak HTTP outward only, to one endpoint:
 //   POST /agent/join      {code, ...}            -> a credential for one boot of one TVM, and what the TVM is
+//   POST /agent/certificates Authorization: TVM ... -> the certificates to install before anything runs
 //   POST /agent/exchange  Authorization: TVM ... -> reports up; answer: what to run, what to stop, files asked for
 // Level-triggered: an exchange names every attempt the agent holds (waiting, running, or ended but not yet confirmed), the
 // answer names those it should hold and does not, and those it holds and should not. Anything may be repeated or lost.
@@ -116,8 +117,29 @@ export const joinAnswer = z.strictObject({
   /** Ports for communication between TVMs, when the pool allows it. */
   portRange: z.strictObject({ low: z.int(), high: z.int() }).optional(),
   runElevatedAllowed: z.boolean(),
+  /** There are certificates to fetch and install before anything runs. */
+  certificates: z.literal(true).optional(),
 });
 export type JoinAnswer = z.infer<typeof joinAnswer>;
+
+export const certificatesRequest = z.strictObject({ boot: z.int() });
+export type CertificatesRequest = z.infer<typeof certificatesRequest>;
+
+/** A certificate to install: a secret, never logged. */
+export const certificateFile = z.strictObject({
+  thumbprint: z.string().regex(/^[0-9a-f]{40}$/),
+  thumbprintAlgorithm: z.string().regex(/^[a-z0-9]{1,20}$/),
+  format: z.enum(["pfx", "cer"]),
+  /** Base64 of PKCS#12, or of the certificate's DER. */
+  data: z.string(),
+  /** Opens a pfx; "": it has none. */
+  password: z.string(),
+  visibility: z.array(z.enum(["starttask", "task", "rdp"])),
+});
+export type CertificateFile = z.infer<typeof certificateFile>;
+
+export const certificatesAnswer = z.strictObject({ certificates: z.array(certificateFile) });
+export type CertificatesAnswer = z.infer<typeof certificatesAnswer>;
 
 /** Somebody wants to read a file of this TVM; `id` names the request. Paths are relative to the TVM's root. */
 export const fileRequest = z.strictObject({

@@ -15,10 +15,12 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   ports: [],
   wire: ["zod"],
   settings: ["zod", "node:path"],
+  // What users add as certificates, opened: pure, but for what opens it.
+  x509: ["node:crypto", "node-forge"],
   // zod: messages of queues come from outside, and are parsed where they are understood.
   app: ["domain", "views", "type ports", "wire", "zod"],
   process: ["domain", "views", "app", "type ports", "type durable-functions"],
-  api: ["domain", "views", "app", "type ports", "wire", "zod", "type @azure/functions", "node:crypto"],
+  api: ["domain", "views", "app", "type ports", "wire", "x509", "zod", "type @azure/functions", "node:crypto"],
   adapters: ["type ports", "type durable-functions", "node:*", "@azure/*"],
   compose: ["adapters", "azure", "type ports", "settings", "durable-functions", "type @azure/functions"],
   // The two compositions: this machine's, which only the local service knows, and Azure's.
@@ -31,8 +33,8 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   service: ["compose", "embedded", "settings", "host", "app", "node:*"],
   // The agent talks HTTP to the service, and shares nothing with it but the protocol.
   agent: ["wire", "node:*"],
-  // domain: the formula language, which is pure, so that formulas can be tried without a service.
-  cli: ["service", "domain", "node:*"],
+  // domain: the formula language, which is pure, so that formulas can be tried without a service. x509: thumbprints of files.
+  cli: ["service", "domain", "x509", "node:*"],
   bench: ["adapters", "agent", "service", "cli", "domain", "app", "process", "type ports", "wire", "node:*"],
 };
 
@@ -58,7 +60,7 @@ const AMBIENT: readonly { readonly what: string; readonly pattern: RegExp; reado
     what: "chance",
     pattern: /\bMath\.random\b|\brandomUUID\b|\brandomBytes\b|\bgetRandomValues\b|\brandomInt\b/,
     // Beside the port: keys and nonces, which belong to who seals; names of temporary files.
-    where: ["src/adapters/system.ts", "src/adapters/aesSealer.ts", "src/adapters/keyFile.ts", "src/adapters/fileAccounts.ts", "src/adapters/processMachines.ts", "src/host/", "src/agent/", "src/cli/", "bench/"],
+    where: ["src/adapters/system.ts", "src/adapters/aesSealer.ts", "src/adapters/keyFile.ts", "src/adapters/fileAccounts.ts", "src/adapters/folderCertificates.ts", "src/adapters/processMachines.ts", "src/host/", "src/agent/", "src/cli/", "bench/"],
   },
   {
     what: "the environment",

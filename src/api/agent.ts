@@ -1,8 +1,8 @@
 // The agents' own door: join with a code, then exchange. A TVM's credential opens nothing else, and an account's key does
 // not open this. What the agent says is parsed by the protocol's schemas; what it may say is for the app.
-import { exchange, join } from "../app/agents";
+import { certificatesFor, exchange, join } from "../app/agents";
 import { type Rejection, isRejection } from "../domain/decider";
-import { exchangeRequest, joinRequest } from "../wire";
+import { certificatesRequest, exchangeRequest, joinRequest } from "../wire";
 import { EXCHANGE_MAX } from "./json";
 import { type Answer, type Operation, operation } from "./operation";
 import { inlineProblem } from "./problems";
@@ -23,6 +23,16 @@ export const agentDoor: readonly Operation[] = [
     body: "required",
     schema: joinRequest,
     run: async ({ ports, call, body }) => answered(await join(ports, body, call.at)),
+  }),
+  operation({
+    name: "FetchCertificates",
+    method: "POST",
+    path: "/agent/certificates",
+    action: "agent.exchange",
+    version: "none",
+    body: "required",
+    schema: certificatesRequest,
+    run: async ({ ports, call, body, credential }) => answered(await certificatesFor(ports, credential as string, body.boot, call.at)),
   }),
   operation({
     name: "Exchange",

@@ -5,11 +5,12 @@ import { parkedCommits } from "../app/feed";
 import { type JobCounts, getJob, jobCounts, keyOfJob } from "../app/jobs";
 import { history, why } from "../app/history";
 import { type Rejection, isRejection, rejection } from "../domain/decider";
-import { poolKey, poolStream, taskKey, taskStream, tvmKey, tvmStream, workItemKey, workItemStream } from "../domain/ids";
+import { certificateKey, certificateStream, poolKey, poolStream, taskKey, taskStream, tvmKey, tvmStream, workItemKey, workItemStream } from "../domain/ids";
 import { TVM_SIZES, maxTasksPerTvmOf } from "../domain/sizes";
 import type { Commit, FileStat, Json } from "../ports";
 import { wireDate } from "./dates";
 import { type Answer, type Input, type Operation, operation } from "./operation";
+import { certificateName } from "./classic/certificates";
 import { pathProblem } from "./schemas";
 
 const JSON_TYPE = { "Content-Type": "application/json" };
@@ -44,12 +45,18 @@ const taskStreamOf = async ({ ports, call, names }: Some): Promise<string | Reje
   return isRejection(job) ? job : taskStream(taskKey(keyOfJob(job), names.task as string));
 };
 
+const certificateStreamOf = (input: Some): string | Rejection => {
+  const name = certificateName(input);
+  return isRejection(name) ? name : certificateStream(certificateKey(input.call.account, name.thumbprintAlgorithm, name.thumbprint));
+};
+
 const account = ({ call }: Some): string => call.account;
 const poolOf = ({ names }: Some): string => names.pool as string;
 
 const HISTORIES: readonly (readonly [path: string, missing: string, stream: (input: Some) => string | Rejection | Promise<string | Rejection>])[] = [
   ["/pools/{pool}", "PoolNotFound", (input) => poolStream(poolKey(account(input), poolOf(input)))],
   ["/pools/{pool}/tvms/{tvm}", "TVMNotFound", (input) => tvmStream(tvmKey(account(input), poolOf(input), input.names.tvm as string))],
+  ["/certificates(...)", "CertificateNotFound", certificateStreamOf],
   ["/workitems/{workItem}", "WorkItemNotFound", (input) => workItemStream(workItemKey(account(input), input.names.workItem as string))],
   ["/workitems/{workItem}/jobs/{job}", "JobNotFound", jobStreamOf],
   ["/workitems/{workItem}/jobs/{job}/tasks/{task}", "TaskNotFound", taskStreamOf],

@@ -20,10 +20,11 @@ export interface ListQuery<Row> {
 
 type Asking = Pick<Input, "ports" | "call" | "query" | "path" | "base">;
 
-export const readList = <Row>(input: Asking, fields: Fields<Row>, properties: readonly string[]): ListQuery<Row> | Rejection => {
+/** `most`: rows of a page, by default too. */
+export const readList = <Row>(input: Asking, fields: Fields<Row>, properties: readonly string[], most = RESULTS_MAX): ListQuery<Row> | Rejection => {
   const select = readSelect(input.query, properties);
   if (isRejection(select)) return select;
-  const limit = readLimit(input.query);
+  const limit = readLimit(input.query, most);
   if (isRejection(limit)) return limit;
   const text = input.query.get("$filter");
   const filter = text === undefined ? undefined : parseFilter(text, fields);
@@ -65,12 +66,12 @@ const EXPANDED_AT_ONCE = 50;
 const badValue = (name: string, value: string, reason: string, code = "InvalidQueryParameterValue"): Rejection =>
   rejection(code, undefined, { QueryParameterName: name, QueryParameterValue: value, Reason: reason });
 
-const readLimit = (query: ReadonlyMap<string, string>): number | Rejection => {
+const readLimit = (query: ReadonlyMap<string, string>, most: number): number | Rejection => {
   const text = query.get("maxresults");
-  if (text === undefined) return RESULTS_MAX;
+  if (text === undefined) return most;
   if (!/^-?\d{1,9}$/.test(text)) return badValue("maxresults", text, "expected a whole number");
   const limit = Number(text);
-  return limit >= 1 && limit <= RESULTS_MAX ? limit : badValue("maxresults", text, `expected 1 to ${RESULTS_MAX}`, "OutOfRangeQueryParameterValue");
+  return limit >= 1 && limit <= most ? limit : badValue("maxresults", text, `expected 1 to ${most}`, "OutOfRangeQueryParameterValue");
 };
 
 // ---------------------------------------------------------------- continuation

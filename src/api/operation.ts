@@ -12,7 +12,7 @@ import type { Conditions } from "./conditions";
 /** What of a request is read. */
 export type Incoming = Pick<HttpRequest, "method" | "url" | "headers" | "body">;
 
-export type Names = Readonly<Partial<Record<"pool" | "tvm" | "workItem" | "job" | "task" | "path" | "container", string>>>;
+export type Names = Readonly<Partial<Record<"pool" | "tvm" | "workItem" | "job" | "task" | "path" | "container" | "certificate", string>>>;
 
 /** An operation's input, the same whether it came by HTTP or by message. */
 export interface Input<Body = unknown> {
@@ -116,6 +116,8 @@ export const router = (operations: readonly Operation[]): Router => {
 
 const shapeOf = (segments: readonly string[]): string => `${segments.length}:${segments.filter((_, index) => index % 2 === 0).join("/")}`;
 
+const IN_BRACKETS = /(^|\/)certificates\((.*)\)$/;
+
 /** How many segments the literal has that a path begins with: one, but for what is not of the dialects. */
 const headOf = ([first, second]: readonly string[]): number => {
   if (first === "agent") return 2;
@@ -128,7 +130,7 @@ const segmentsOf = (path: string): string[] => {
   const parts = path.slice(1).split("/");
   const head = headOf(parts);
   // A certificate's name is in brackets of the literal: certificates(thumbprintAlgorithm=...,thumbprint=...)
-  const first = parts.slice(0, head).join("/").replace(/^certificates\(.*\)$/, "certificates(...)");
+  const first = parts.slice(0, head).join("/").replace(IN_BRACKETS, "$1certificates(...)");
   const segments = [first, ...parts.slice(head)];
   const files = segments.findIndex((segment, index) => index % 2 === 0 && (segment === "files" || segment === "batchledger/files"));
   const inFile = files >= 0 && segments.length > files + 2;
@@ -140,11 +142,19 @@ const segmentsOf = (path: string): string[] => {
 const find = (templates: ReadonlyMap<string, Template>, verbs: ReadonlySet<string>, pathname: string): Route | Rejection => {
   const segments = segmentsOf(pathname);
   const direct = templates.get(shapeOf(segments));
-  if (direct) return routed(direct, segments);
+  if (direct) return withCertificate(routed(direct, segments), pathname);
   const last = segments.at(-1) as string;
   const owner = verbs.has(last) ? templates.get(shapeOf(segments.slice(0, -1))) : undefined;
-  if (owner) return routed(owner, segments.slice(0, -1), last);
+  if (owner) return withCertificate(routed(owner, segments.slice(0, -1), last), pathname);
   return rejection("ResourceNotFound");
+};
+
+/** What stands in the brackets of a certificate's path, as it is: `thumbprintAlgorithm=sha1,thumbprint=...`. */
+const withCertificate = (route: Route | Rejection, pathname: string): Route | Rejection => {
+  const text = /(?:^|\/)certificates\(([^/]*)\)(?:\/|$)/.exec(pathname)?.[1];
+  if (text === undefined || "rejected" in route) return route;
+  const certificate = decode(text);
+  return certificate === undefined ? rejection("InvalidUri") : { ...route, names: { ...route.names, certificate } };
 };
 
 const routed = (template: Template, segments: readonly string[], segment?: string): Route | Rejection => {

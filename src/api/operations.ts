@@ -1,6 +1,7 @@
 // Every operation there is, and the router over them. A route is not there unless it is in this list.
 import { agentDoor } from "./agent";
 import { bulk } from "./classic/bulk";
+import { certificates } from "./classic/certificates";
 import { files } from "./classic/files";
 import { jobs } from "./classic/jobs";
 import { later } from "./classic/later";
@@ -11,6 +12,6 @@ import { workItems } from "./classic/workItems";
 import { extras } from "./extras";
 import { type Operation, type Router, router } from "./operation";
 
-export const operations: readonly Operation[] = [...pools, ...tvms, ...workItems, ...jobs, ...tasks, ...bulk, ...files, ...later, ...agentDoor, ...extras];
+export const operations: readonly Operation[] = [...pools, ...tvms, ...workItems, ...jobs, ...tasks, ...bulk, ...files, ...certificates, ...later, ...agentDoor, ...extras];
 
 export const routes: Router = router(operations);

@@ -31,6 +31,9 @@ export const parseBody = (schema: z.ZodType | undefined, value: unknown): unknow
 
 type Issue = z.core.$ZodIssue;
 
+/** Properties whose values are never repeated, whatever is wrong with them. */
+const SECRETS: ReadonlySet<string> = new Set(["password", "data"]);
+
 const dropNulls = (body: unknown, issues: readonly Issue[]): boolean => {
   let dropped = false;
   for (const { path } of issues) {
@@ -64,7 +67,7 @@ const refusalFor = (body: unknown, issues: readonly Issue[]): Rejection => {
   if (code !== undefined) return rejection(code, issue.message, { PropertyName });
   if (value === undefined && issue.code !== "custom") return rejection("MissingRequiredProperty", undefined, { PropertyName });
   // The query of an address may be a signature: it is not repeated.
-  const shown = typeof value === "string" && issue.path.at(-1) === "blobSource" ? value.split("?", 1)[0] : value;
+  const shown = typeof value === "string" && issue.path.at(-1) === "blobSource" ? value.split("?", 1)[0] : SECRETS.has(String(issue.path.at(-1))) ? "(not shown)" : value;
   return badValue(PropertyName, shown, reasonOf(issue));
 };
 
@@ -202,6 +205,28 @@ export const environmentSettings = z
     else if (bytes > ENVIRONMENT_MAX_BYTES) refuse(context, context.value, `expected at most ${ENVIRONMENT_MAX_BYTES} bytes of names and values`);
   });
 
+/** SHA-1 of a certificate, in lower case. */
+export const thumbprint = z
+  .string()
+  .check((context) => {
+    if (!/^[0-9a-f]{40}$/i.test(context.value)) refuse(context, context.value, "expected 40 hexadecimal digits");
+  })
+  .transform((value) => value.toLowerCase());
+
+export const thumbprintAlgorithm: z.ZodType<"sha1"> = z.string().transform((value, context) => (value.toLowerCase() === "sha1" ? ("sha1" as const) : refuse(context, value, "expected sha1")));
+
+/** Bytes of Base64, at most so many. */
+export const base64 = (most: number): z.ZodType<Buffer> =>
+  z
+    .string()
+    .min(1)
+    .transform((value, context) => {
+      if (value.length > Math.ceil(most / 3) * 4) return refuse(context, value, `expected at most ${most} bytes`);
+      const bytes = Buffer.from(value, "base64");
+      if (value.length % 4 !== 0 || bytes.toString("base64") !== value) return refuse(context, value, "expected Base64");
+      return bytes.length > most ? refuse(context, value, `expected at most ${most} bytes`) : bytes;
+    });
+
 export const metadata = z.array(z.strictObject({ name: text(TEXT_MAX, 1), value: text(TEXT_MAX * 4) })).max(METADATA_MAX);
 
 /** One of some words, whatever their case. */
@@ -228,5 +253,3 @@ export const notYetUnless = (harmless: (value: unknown) => boolean): z.ZodType<u
       context.issues.push({ code: "custom", message: "This property is not part of this service yet.", input: context.value, params: { code: "NotImplemented" } });
     })
     .optional();
-
-export const isEmptyList = (value: unknown): boolean => Array.isArray(value) && value.length === 0;

@@ -1,5 +1,6 @@
 // The agents' side of the service: a TVM joins with a code that is good once, and then exchanges. The answer to an exchange
 // says what the TVM should hold and does not, and what it holds and should not; it waits when there is nothing to say.
+import { sameCertificate } from "../domain/certificate";
 import { type Rejection, isRejection, rejection } from "../domain/decider";
 import { accountOf, parentOf, tvmStream } from "../domain/ids";
 import { waits } from "../domain/tvm";
@@ -9,8 +10,9 @@ import { pools } from "../views/pools";
 import { type ErrandRow, type HeartbeatRow, errands, heartbeats } from "../views/errands";
 import { heldKey, parseHeld, plainHeld, type TaskRow, tasks } from "../views/tasks";
 import { type TvmRow, tvms } from "../views/tvms";
-import type { Assignment, ExchangeAnswer, ExchangeRequest, JoinAnswer, JoinRequest, Report, StartTaskOrder } from "../wire";
+import type { Assignment, CertificatesAnswer, ExchangeAnswer, ExchangeRequest, JoinAnswer, JoinRequest, Report, StartTaskOrder } from "../wire";
 import { PROTOCOL_VERSION } from "../wire";
+import { filesOf } from "./certificates";
 import { execute } from "./execute";
 import { HOLD_MAX } from "./place";
 import { forgetTvm } from "./react";
@@ -82,6 +84,7 @@ export const join = async (ports: Ports, request: JoinRequest, at: string): Prom
       platform,
       separateUser,
       ...(pool.spec.startTask ? { startTask: pool.spec.startTask } : {}),
+      ...(pool.spec.certificateReferences?.length ? { certificateReferences: pool.spec.certificateReferences } : {}),
     },
   });
   if (isRejection(outcome)) return notYours;
@@ -100,6 +103,7 @@ export const join = async (ports: Ports, request: JoinRequest, at: string): Prom
     selfStopMs: SELF_STOP_MS,
     ...(pool.spec.communication ? { portRange: PORT_RANGE } : {}),
     runElevatedAllowed: ports.policy.allowElevated,
+    ...(outcome.state.certificateReferences?.length ? { certificates: true } : {}),
   };
 };
 
@@ -107,6 +111,28 @@ const mayJoinAgain = async (ports: Ports, known: { tvm: string; boot: number }, 
   if (!state.joined || state.boot !== known.boot || state.phase === "gone") return false;
   const [row] = await ports.views.get(heartbeats, [{ partition: parentOf(known.tvm), id: known.tvm }]);
   return row?.boot === known.boot && row.exchanged !== true;
+};
+
+// ---------------------------------------------------------------- certificates
+
+/** For a TVM of a pool that refers to them, those that its boot was told of; what the pool has dropped meanwhile is left out. */
+export const certificatesFor = async (ports: Ports, credential: string, boot: number, at: string): Promise<CertificatesAnswer | Rejection> => {
+  const known = verify(credential, (tvm, number) => credentialFor(ports, tvm, number));
+  if (!known || known.boot !== boot) return notYours;
+  const [row] = await ports.views.get(tvms, [tvms.locate(known.tvm)]);
+  const refusal = refusalFor(row, known.boot);
+  if (refusal || !row) return refusal ?? goneTvm;
+  // From here on its join code is good no more.
+  await heard(ports, known.tvm, known.boot, at, true);
+  const [pool] = await ports.views.get(pools, [pools.locate(parentOf(known.tvm))]);
+  if (!pool || pool.gone) return goneTvm;
+  const present = pool.spec.certificateReferences ?? [];
+  const wanted = (row.certificateReferences ?? []).filter((one) => present.some((other) => sameCertificate(one, other)));
+  const certificates = await filesOf(ports, row.account, wanted);
+  const details = { tvm: known.tvm, certificates: wanted.map(({ thumbprint }) => thumbprint) };
+  if (certificates) ports.log.info("certificates were handed to a TVM", details);
+  else ports.log.warn("a certificate that a pool refers to cannot be had: its TVM waits for it", details);
+  return certificates ? { certificates } : rejection("CertificateNotFound", "A certificate that the pool refers to cannot be had.");
 };
 
 // ---------------------------------------------------------------- exchange

@@ -28,14 +28,19 @@ export const dropAutoPool = async (ports: Ports, job: Job, at: string): Promise<
 /** The job's error when its pool is refused with this (reference section 3, errors inside resources). */
 export const autoPoolError = (refused: Rejection): SchedulingError => {
   const { code, message, values = {} } = refused;
-  const details = Object.entries(values).map(([name, value]) => ({ name, value }));
+  const error = jobErrorOf(code, values["PropertyName"] ?? "");
+  const details = error === "InvalidCertificatesInAutoPool" ? certificateDetails(refused) : Object.entries(values).map(([name, value]) => ({ name, value }));
   return {
     category: "UserError",
-    code: jobErrorOf(code, values["PropertyName"] ?? ""),
+    code: error,
     message: message ?? `The pool could not be made: ${code}.`,
     ...(details.length === 0 ? {} : { details }),
   };
 };
+
+/** Named as the service names them (reference section 7, 16). */
+const certificateDetails = ({ code, message, values = {} }: Rejection): { name: string; value: string }[] =>
+  values["PropertyValue"] === undefined ? [] : [{ name: `sha1-${values["PropertyValue"]}`, value: message ?? code }];
 
 const jobErrorOf = (code: string, property: string): string => {
   if (code.endsWith("QuotaReached")) return "AutoPoolCreationFailedWithQuotaReached";

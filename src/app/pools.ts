@@ -1,12 +1,13 @@
 // Use cases on pools and their TVMs.
 import { type Rejection, isRejection, rejection } from "../domain/decider";
 import { poolKey, poolStream, tvmKey } from "../domain/ids";
-import type { DeallocationOption, Pool, PoolCommand, PoolSpec, StartTask } from "../domain/pool";
+import type { CertificateReference, DeallocationOption, Pool, PoolCommand, PoolSpec, StartTask } from "../domain/pool";
 import type { Ports } from "../ports";
 import { type PoolRow, pools } from "../views/pools";
 import { type TaskRow, parseHeld, tasks } from "../views/tasks";
 import { type TvmRow, tvms } from "../views/tvms";
 import type { Call } from "./call";
+import { checkReferences, lostReferences } from "./certificates";
 import { type Loaded, type Outcome, execute, load } from "./execute";
 import { HOLD_MAX } from "./place";
 import { type Page, type Rows, scan } from "./rows";
@@ -22,12 +23,31 @@ export const addPool = (ports: Ports, call: Call, name: string, spec: PoolSpec):
   makePool(ports, call, name, sealedSpec(ports, call, spec));
 
 /** A pool from a specification that is sealed already: a user's, or a work item's auto pool. All that a new pool must fulfil is checked here. */
-export const makePool = async (ports: Ports, call: Call, name: string, spec: PoolSpec): Promise<Outcome<"pool">> =>
-  (await poolQuota(ports, call, name)) ?? onPool(ports, call, name, { type: "CreatePool", at: call.at, account: call.account, name, spec });
+export const makePool = async (ports: Ports, call: Call, name: string, spec: PoolSpec): Promise<Outcome<"pool">> => {
+  const refusal = (await poolQuota(ports, call, name)) ?? (await checkReferences(ports, call.account, spec.certificateReferences));
+  if (refusal) return refusal;
+  const outcome = await onPool(ports, call, name, { type: "CreatePool", at: call.at, account: call.account, name, spec });
+  return confirmed(ports, call, outcome, spec.certificateReferences, () => deletePool(ports, call, name));
+};
 
 /** Addresses of the start task's files may carry their signatures: they are sealed before anything is stored. */
 export const sealedSpec = (ports: Ports, call: Call, spec: PoolSpec): PoolSpec =>
   spec.startTask ? { ...spec, startTask: sealed(ports, call, spec.startTask) } : spec;
+
+/** A certificate was deleted while the pool got its reference to it: what was done is undone, and refused as it would have been. */
+const confirmed = async (
+  ports: Ports,
+  call: Call,
+  outcome: Outcome<"pool">,
+  references: readonly CertificateReference[] | undefined,
+  undo: (lost: readonly CertificateReference[]) => Promise<unknown>,
+): Promise<Outcome<"pool">> => {
+  if (isRejection(outcome)) return outcome;
+  const lost = await lostReferences(ports, call.account, references, call.at);
+  if (lost.length === 0) return outcome;
+  await undo(lost);
+  return rejection("CertificateNotFound", "A certificate was deleted while the pool was to refer to it.", { PropertyName: "certificateReferences", PropertyValue: lost[0]?.thumbprint ?? "" });
+};
 
 /** The account has as many pools as it may have; one that exists is refused for that. */
 const poolQuota = async (ports: Ports, call: Call, name: string): Promise<Rejection | undefined> => {
@@ -51,15 +71,21 @@ export const getPool = async (ports: Ports, call: Call, name: string): Promise<L
 export const listPools = (ports: Ports, call: Call, page: Page<PoolRow>): Promise<Rows<PoolRow>> =>
   scan(ports.views, pools, "name", `${call.account}/`, page);
 
-export const updatePool = (
+export const updatePool = async (
   ports: Ports,
   call: Call,
   name: string,
   change: Pick<Extract<PoolCommand, { type: "UpdatePool" }>, "startTask" | "certificateReferences" | "metadata">,
   condition?: Condition<Pool>,
 ): Promise<Outcome<"pool">> => {
+  const { certificateReferences: references } = change;
+  const refusal = await checkReferences(ports, call.account, references);
+  if (refusal) return refusal;
   const startTask = change.startTask ? { startTask: sealed(ports, call, change.startTask) } : {};
-  return onPool(ports, call, name, { ...change, ...startTask, type: "UpdatePool", at: call.at }, condition);
+  const outcome = await onPool(ports, call, name, { ...change, ...startTask, type: "UpdatePool", at: call.at }, condition);
+  return confirmed(ports, call, outcome, references, (lost) =>
+    onPool(ports, call, name, { type: "UpdatePool", at: call.at, certificateReferences: (references ?? []).filter((one) => !lost.includes(one)) }),
+  );
 };
 
 export const resizePool = (

@@ -12,6 +12,7 @@ import { errands, rooms } from "../views/errands";
 import { type JobRow, jobs } from "../views/jobs";
 import { type TaskRow, parseHeld, tasks } from "../views/tasks";
 import { tvms } from "../views/tvms";
+import { tryEndCertificate } from "./certificates";
 import { type Order, executeAll } from "./execute";
 import { wake } from "./wakes";
 
@@ -76,6 +77,9 @@ const perform = async (ports: Ports, effects: readonly Effect[], at: string): Pr
         break;
       case "tellTvm":
         tell.add(effect.tvm);
+        break;
+      case "endCertificate":
+        await tryEndCertificate(ports, effect.certificate, at);
         break;
       case "removeFolder":
         await leaveErrand(ports, effect.tvm, effect.folder);

@@ -7,12 +7,14 @@ import { isOver } from "../domain/job";
 import { isDue } from "../domain/workItem";
 import type { Ports, Row, ViewLayout, Views } from "../ports";
 import { heartbeats, rooms } from "../views/errands";
+import { certificates } from "../views/certificates";
 import { jobs } from "../views/jobs";
 import { pools } from "../views/pools";
 import { tasks } from "../views/tasks";
 import { tvms } from "../views/tvms";
 import { workItems } from "../views/workItems";
 import { LOST_AFTER_MS } from "./agents";
+import { tryEndCertificate } from "./certificates";
 import { execute } from "./execute";
 import { retryParked } from "./feed";
 import { takeFrom } from "./react";
@@ -29,6 +31,7 @@ export const sweep = async (ports: Ports, at: string): Promise<void> => {
   await loseSilentTvms(ports, at);
   await freeUnfitTvms(ports, at);
   await repeatNudges(ports, at);
+  await repeatDeletions(ports, at);
   await repeatWakes(ports);
   await removeUploads(ports, at);
   await retryParked(ports, at);
@@ -85,6 +88,11 @@ const neglectedWorkItems = async (ports: Ports, at: string): Promise<string[]> =
     return (job === undefined || isOver(job)) && isDue(row, at);
   });
   return neglected.map((row) => workItemKey(row.account, row.name));
+};
+
+/** A certificate that is being deleted, and whose secret could not go. */
+const repeatDeletions = async (ports: Ports, at: string): Promise<void> => {
+  for (const key of await unsettled(ports, certificates as unknown as ViewLayout<Row>)) await tryEndCertificate(ports, key, at);
 };
 
 /** Pools in which a TVM has room: whatever waits there is placed, should its wake have been lost. */

@@ -1,4 +1,5 @@
 // Every aggregate by its category: for loading, rebuilding and the golden tests.
+import { type Certificate, type CertificateCommand, type CertificateEvent, certificate } from "./certificate";
 import type { Decider, DomainEvent } from "./decider";
 import { type Category, categoryOf } from "./ids";
 import { type Job, type JobCommand, type JobEvent, job } from "./job";
@@ -13,13 +14,14 @@ export interface Aggregates {
   workItem: { state: WorkItem; command: WorkItemCommand; event: WorkItemEvent };
   job: { state: Job; command: JobCommand; event: JobEvent };
   task: { state: Task; command: TaskCommand; event: TaskEvent };
+  certificate: { state: Certificate; command: CertificateCommand; event: CertificateEvent };
 }
 
 export type AnyEvent = Aggregates[Category]["event"];
 
 export const aggregates: {
   readonly [C in Category]: Decider<Aggregates[C]["state"], Aggregates[C]["command"], Aggregates[C]["event"]>;
-} = { pool, tvm, workItem, job, task };
+} = { pool, tvm, workItem, job, task, certificate };
 
 /** The decider of a stream, with its types erased: for code that treats all categories alike. */
 export const deciderOf = (stream: string): Decider<unknown, never, DomainEvent> =>

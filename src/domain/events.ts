@@ -102,7 +102,7 @@ export const EVENT_SHAPES = {
   },
   tvm: {
     TvmAllocated: { at, account: "text", pool: "text", name: "text", size: "text", slots: "number" },
-    TvmJoined: { at, boot: "number", address: "text", cores: "number", platform: "text", separateUser: "flag", optional: { startTask } },
+    TvmJoined: { at, boot: "number", address: "text", cores: "number", platform: "text", separateUser: "flag", optional: { startTask, certificateReferences: "list" } },
     TvmStartTaskStarted: { at, run: "number" },
     TvmStartTaskEnded: { at, run: "number", again: "flag", optional: { startedAt: at, exitCode: "number", error } },
     TvmLost: { at, boot: "number" },
@@ -161,6 +161,14 @@ export const EVENT_SHAPES = {
     TaskUpdated: { at, maxTaskRetryCount: "number", optional: { maxWallClockMs: "number", retentionMs: "number", environment: "list" } },
     TaskDeleted: { at },
   },
+  certificate: {
+    CertificateAdded: { at, account: "text", thumbprint: "text", thumbprintAlgorithm: "text", format: "text", publicData: "text", edition: "text" },
+    CertificateDeletionStarted: { at },
+    CertificateDeletionFailed: { at, error: { code: "text", message: "text", values: "list" } },
+    CertificateDeletionCancelled: { at },
+    CertificateRetired: { at },
+    CertificateDeleted: { at },
+  },
 } as const satisfies Shapes;
 
 /** What is wrong with a stored event of this category, as a clause about "it"; undefined: it can be folded. */
@@ -197,6 +205,7 @@ const checks: { readonly [C in Category]: ReadonlyMap<string, readonly Field[]> 
   workItem: checksOf(EVENT_SHAPES.workItem),
   job: checksOf(EVENT_SHAPES.job),
   task: checksOf(EVENT_SHAPES.task),
+  certificate: checksOf(EVENT_SHAPES.certificate),
 };
 
 const faultIn = (fields: readonly Field[], holder: Record<string, unknown>, path: string): string | undefined => {

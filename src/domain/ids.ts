@@ -15,13 +15,17 @@ export const jobKey = (account: string, workItem: string, generation: number, jo
   lower(account, workItem, generation, job);
 export const taskKey = (job: string, task: string): string => lower(job, task);
 
+/** `{account}.sha1-{thumbprint}` */
+export const certificateKey = (account: string, algorithm: string, thumbprint: string): string => lower(account, `${algorithm}-${thumbprint}`);
+
 export const poolStream = (key: string): string => `pool-${key}`;
 export const tvmStream = (key: string): string => `tvm-${key}`;
 export const workItemStream = (key: string): string => `workItem-${key}`;
 export const jobStream = (key: string): string => `job-${key}`;
 export const taskStream = (key: string): string => `task-${key}`;
+export const certificateStream = (key: string): string => `certificate-${key}`;
 
-export type Category = "pool" | "tvm" | "workItem" | "job" | "task";
+export type Category = "pool" | "tvm" | "workItem" | "job" | "task" | "certificate";
 
 export const categoryOf = (stream: string): Category => stream.slice(0, stream.indexOf("-")) as Category;
 export const keyOf = (stream: string): string => stream.slice(stream.indexOf("-") + 1);

@@ -21,7 +21,9 @@ export type Effect =
   /** The TVM's next exchange has news. */
   | { readonly kind: "tellTvm"; readonly tvm: string }
   /** The folder of a task that was deleted, or ran on elsewhere, goes. */
-  | { readonly kind: "removeFolder"; readonly tvm: string; readonly folder: string };
+  | { readonly kind: "removeFolder"; readonly tvm: string; readonly folder: string }
+  /** The deletion of a certificate goes on. */
+  | { readonly kind: "endCertificate"; readonly certificate: string };
 
 export const react = (stream: string, event: AnyEvent, state: unknown): readonly Effect[] => {
   switch (categoryOf(stream)) {
@@ -33,6 +35,8 @@ export const react = (stream: string, event: AnyEvent, state: unknown): readonly
       return onJob(stream, event);
     case "workItem":
       return event.type === "WorkItemJobSpawned" ? [] : [{ kind: "nudge", process: "workItem", stream }];
+    case "certificate":
+      return event.type === "CertificateDeletionStarted" || event.type === "CertificateRetired" ? [{ kind: "endCertificate", certificate: keyOf(stream) }] : [];
     case "pool":
       return event.type === "PoolTvmsAllocated" || event.type === "PoolUpdated" || event.type === "PoolDeleted"
         ? []

@@ -2,7 +2,7 @@
 // leaving, gone. Its tasks are streams of their own; that it is busy is for the views to say.
 import { type Decider, type Rejection, present, rejection } from "./decider";
 import type { SchedulingError } from "./errors";
-import type { DeallocationOption, StartTask } from "./pool";
+import type { CertificateReference, DeallocationOption, StartTask } from "./pool";
 
 /** Why a TVM is started anew: at its user's wish, or because its pool gets another operating system. */
 export type RestartHow = "reboot" | "reimage" | "upgrade";
@@ -19,6 +19,7 @@ export type TvmEvent =
       platform: string;
       separateUser: boolean;
       startTask?: StartTask;
+      certificateReferences?: readonly CertificateReference[];
     }
   | { type: "TvmStartTaskStarted"; at: string; run: number }
   | { type: "TvmStartTaskEnded"; at: string; run: number; startedAt?: string; exitCode?: number; error?: SchedulingError; again: boolean }
@@ -45,6 +46,7 @@ export type TvmCommand =
       platform: string;
       separateUser: boolean;
       startTask?: StartTask;
+      certificateReferences?: readonly CertificateReference[];
     }
   /** Runs are counted from 1 at each boot: `boot` says whose run it was. */
   | { type: "StartStartTask"; at: string; boot: number; run: number }
@@ -83,6 +85,8 @@ export interface Tvm {
   readonly platform?: string;
   readonly separateUser?: boolean;
   readonly startTask?: StartTask;
+  /** The pool's when this boot joined: what is installed on it. */
+  readonly certificateReferences?: readonly CertificateReference[];
   /** The run of the start task that the agent should do at this boot; 0: none. */
   readonly startTaskRun: number;
   readonly startTaskInfo?: StartTaskInfo;
@@ -203,7 +207,7 @@ export const tvm: Decider<Tvm, TvmCommand, TvmEvent> = {
 
 const joined = (state: Tvm, event: Extract<TvmEvent, { type: "TvmJoined" }>): Tvm => {
   const { type: _, at, startTask, ...machine } = event;
-  const { startTask: _old, startTaskInfo: _info, restart: _restart, ...rest } = state;
+  const { startTask: _old, startTaskInfo: _info, certificateReferences: _certificates, restart: _restart, ...rest } = state;
   return {
     ...rest,
     ...machine,

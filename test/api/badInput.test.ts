@@ -6,6 +6,7 @@ import { execute } from "../../src/app/execute";
 import { isRejection } from "../../src/domain/decider";
 import { jobKey, jobStream, poolKey, poolStream, tvmKey, tvmStream, workItemKey, workItemStream } from "../../src/domain/ids";
 import { ACCOUNT, JOB, POOL, type Service, TASK, WORK_ITEM, ask, openService, refusal } from "./support";
+import { testPfx } from "../standins/certificate";
 
 let service: Service;
 beforeAll(async () => {
@@ -86,7 +87,24 @@ const START_TASK: Bad[] = [
   ...within("startTask.environmentSettings", environmentSettings("startTask.environmentSettings"), (value) => ({ commandLine: "x", environmentSettings: value })),
 ];
 
-const CERTIFICATES: Bad[] = [[[{ thumbprint: "ab", thumbprintAlgorithm: "sha1" }], LATER], ["x", LATER]];
+const HEX = "0123456789abcdef0123456789abcdef01234567";
+const THUMBPRINT: Bad[] = [["ab"], [""], [`${HEX}0`], [HEX.replace("0", "g")], [1]];
+const CERTIFICATES: Bad[] = [
+  ["x"],
+  [[{ thumbprintAlgorithm: "sha1" }], "MissingRequiredProperty", "certificateReferences[0].thumbprint"],
+  [[{ thumbprint: HEX }], "MissingRequiredProperty", "certificateReferences[0].thumbprintAlgorithm"],
+  [[{ thumbprint: HEX, thumbprintAlgorithm: "md5" }], VALUE, "certificateReferences[0].thumbprintAlgorithm"],
+  [[{ thumbprint: HEX, thumbprintAlgorithm: "sha1", extra: 1 }], "UnsupportedProperty", "certificateReferences[0].extra"],
+  [[{ thumbprint: HEX, thumbprintAlgorithm: "sha1", storeLocation: "Mars" }], VALUE, "certificateReferences[0].storeLocation"],
+  [[{ thumbprint: HEX, thumbprintAlgorithm: "sha1", storeName: "" }], VALUE, "certificateReferences[0].storeName"],
+  ...["", "all", "task,", "task;rdp"].map((visibility): Bad => [[{ thumbprint: HEX, thumbprintAlgorithm: "sha1", visibility }], VALUE, "certificateReferences[0].visibility"]),
+  ...within("certificateReferences[0].thumbprint", THUMBPRINT, (value) => [{ thumbprint: value, thumbprintAlgorithm: "sha1" }]),
+  [[{ thumbprint: HEX, thumbprintAlgorithm: "sha1" }, { thumbprint: HEX.toUpperCase(), thumbprintAlgorithm: "SHA1" }]],
+  [Array.from({ length: 21 }, (_, index) => ({ thumbprint: HEX.slice(2) + String(index).padStart(2, "0"), thumbprintAlgorithm: "sha1" }))],
+  // Right as it is, but the account has no such certificate.
+  [[{ thumbprint: HEX, thumbprintAlgorithm: "sha1" }], "CertificateNotFound", "certificateReferences[0].thumbprint"],
+];
+const OWN = testPfx();
 const TARGET: Bad[] = [...INTEGER, [-1], [51]];
 const RESIZE_TIMEOUT: Bad[] = [...DURATION, ["PT4M59S"]];
 
@@ -203,6 +221,26 @@ const SHAPES: Readonly<Record<string, readonly [method: string, target: string, 
   UpgradePoolOS: ["POST", "/pools/p1?upgradeos", { good: { targetOSVersion: "*" }, required: ["targetOSVersion"], bad: { targetOSVersion: [[""], [long(65)], [1]] } }],
   RebootTVM: ["POST", "/pools/p1/tvms/tvm-1?reboot", { good: { rebootOption: "requeue" }, bad: { rebootOption: OPTION } }],
   ReimageTVM: ["POST", "/pools/p1/tvms/tvm-1?reimage", { good: { reimageOption: "requeue" }, bad: { reimageOption: OPTION } }],
+  AddCertificate: [
+    "POST",
+    "/certificates",
+    {
+      good: { thumbprint: OWN.thumbprint, thumbprintAlgorithm: "sha1", data: OWN.pfx("right").toString("base64"), password: "right" },
+      required: ["thumbprint", "thumbprintAlgorithm", "data"],
+      bad: {
+        thumbprint: [...THUMBPRINT, [HEX]],
+        thumbprintAlgorithm: [["md5"], ["sha256"], [""], [1]],
+        data: [
+          [""], ["not base64!"], ["QUJ"], ["QUJD"], [7], [["QUJD"]],
+          [Buffer.alloc(10 * 1024 + 1).toString("base64")],
+          [OWN.cer.toString("base64")],
+          [OWN.pfx("right").subarray(0, 1000).toString("base64")],
+        ],
+        certificateFormat: [["der"], [""], [1], ["cer", VALUE, "password"]],
+        password: [["wrong"], [""], [null], [7], ["a\0b"], [long(1025)]],
+      },
+    },
+  ],
   AddWorkItem: [
     "POST",
     "/workitems",
@@ -242,11 +280,11 @@ const SHAPES: Readonly<Record<string, readonly [method: string, target: string, 
   AddTaskCollection: ["POST", `${JOB}/tasks?addtaskcollection`, { good: { value: [{ ...TASK, name: "new" }] }, required: ["value"], bad: { value: [["x"], [[]], [{}]] } }],
 };
 
-const STATUS: Readonly<Record<string, number>> = { NotImplemented: 501, InsufficientAccountPermissions: 403 };
+const STATUS: Readonly<Record<string, number>> = { CertificateNotFound: 404, NotImplemented: 501, InsufficientAccountPermissions: 403 };
 
 /** Nothing of the refused has happened: the same things are there, with the same definitions. */
 const everything = async (): Promise<string> => {
-  const lists = await Promise.all(["/pools", "/workitems", "/workitems/w1/jobs", `${JOB}/tasks`].map((target) => ask(service, "GET", target)));
+  const lists = await Promise.all(["/pools", "/certificates", "/workitems", "/workitems/w1/jobs", `${JOB}/tasks`].map((target) => ask(service, "GET", target)));
   return lists.map(({ text }) => text).join("\n");
 };
 

@@ -493,9 +493,14 @@ describe("addresses and versions", () => {
     ["POST", "/pools/p1/tvms/t1/users", "501 NotImplemented"],
     ["PUT", "/pools/p1/tvms/t1/users/me", "501 NotImplemented"],
     ["GET", "/pools/p1/tvms/t1/rdp", "501 NotImplemented"],
-    ["GET", "/certificates", "501 NotImplemented"],
-    ["GET", "/certificates(thumbprintAlgorithm=sha1,thumbprint=ab)", "501 NotImplemented"],
-    ["POST", "/certificates(thumbprintAlgorithm=sha1,thumbprint=ab)?canceldelete", "501 NotImplemented"],
+    ["GET", "/certificates(thumbprintAlgorithm=sha1,thumbprint=ab)", "404 CertificateNotFound"],
+    ["POST", "/certificates(thumbprint=ab,thumbprintAlgorithm=sha1)/canceldelete", "404 CertificateNotFound"],
+    ["DELETE", "/certificates(thumbprintAlgorithm=md5,thumbprint=0123456789abcdef0123456789abcdef01234567)", "404 CertificateNotFound"],
+    ["GET", "/certificates(thumbprint=ab)", "400 InvalidUri"],
+    ["GET", "/certificates(%ff)", "400 InvalidUri"],
+    ["GET", "/certificates()", "400 InvalidUri"],
+    ["GET", "/certificates(", "404 ResourceNotFound"],
+    ["PUT", "/certificates(thumbprintAlgorithm=sha1,thumbprint=ab)", "405 UnsupportedHttpVerb"],
     ["POST", "/$batch", "501 NotImplemented"],
   ])("%s %s: %s", async (method, target, expected) => {
     expect(refusal(await ask(service, method, target))).toBe(expected);

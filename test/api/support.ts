@@ -5,6 +5,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { aesSealer } from "../../src/adapters/aesSealer";
+import { folderCertificates } from "../../src/adapters/folderCertificates";
 import { folderFiles } from "../../src/adapters/folderFiles";
 import { localSignals } from "../../src/adapters/localSignals";
 import { openSqlite } from "../../src/adapters/sqlite";
@@ -31,6 +32,8 @@ export interface Service {
   /** What addresses of files begin with. */
   url: string;
   readonly ports: Ports;
+  /** Where its data are. */
+  readonly folder: string;
   readonly errors: string[];
   readonly files: ReturnType<typeof folderFiles>;
   /** Moves the service's clock: its time is the real one and this. */
@@ -57,6 +60,7 @@ export const openService = async (changes: Partial<Ports> = {}): Promise<Service
     machines: { ensure: async () => [], list: async () => [], remove: async () => {} },
     orchestrations: { nudge: async () => {} },
     accounts: { keys: async (account) => KEYS[account] },
+    certificates: folderCertificates(path.join(folder, "certificates"), sealer),
     sealer,
     policy: { allowElevated: false, poolTvmsMax: 50 },
     signals: localSignals(clock),
@@ -68,6 +72,7 @@ export const openService = async (changes: Partial<Ports> = {}): Promise<Service
   const service: Service = {
     url: BASE,
     ports,
+    folder,
     errors,
     files,
     shift: (milliseconds) => {

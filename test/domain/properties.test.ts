@@ -101,6 +101,7 @@ const EVENTS: { readonly [C in Category]: readonly (AnyEvent["type"])[] } = {
   workItem: ["WorkItemCreated", "WorkItemJobSpawned", "WorkItemOccurrencesSkipped", "WorkItemUpdated", "WorkItemDisabled", "WorkItemEnabled", "WorkItemPoolReleased", "WorkItemTerminationStarted", "WorkItemCompleted", "WorkItemDeletionStarted", "WorkItemDeleted"],
   job: ["JobCreated", "JobUpdated", "JobManagerQueued", "JobDisablingStarted", "JobDisabled", "JobEnabled", "JobTerminationStarted", "JobCompleted", "JobDeletionStarted", "JobDeleted"],
   task: ["TaskQueued", "TaskAssigned", "TaskStarted", "TaskReturned", "TaskRetried", "TaskRequeued", "TaskCompleted", "TaskUpdated", "TaskDeleted"],
+  certificate: ["CertificateAdded", "CertificateDeletionStarted", "CertificateDeletionFailed", "CertificateDeletionCancelled", "CertificateRetired", "CertificateDeleted"],
 };
 
 describe("reports about a task", () => {

@@ -15,6 +15,7 @@ const { startHost } = built<typeof import("../../src/host/main")>("host/main.js"
 const { provideCoreModule } = built<typeof import("../../src/host/functionsCore")>("host/functionsCore.js");
 const { aesSealer } = built<typeof import("../../src/adapters/aesSealer")>("adapters/aesSealer.js");
 const { fileAccounts } = built<typeof import("../../src/adapters/fileAccounts")>("adapters/fileAccounts.js");
+const { keyVaultCertificates } = built<typeof import("../../src/adapters/keyVaultCertificates")>("adapters/keyVaultCertificates.js");
 const { processMachines } = built<typeof import("../../src/adapters/processMachines")>("adapters/processMachines.js");
 const { scaleSetMachines } = built<typeof import("../../src/adapters/scaleSetMachines")>("adapters/scaleSetMachines.js");
 const { serviceBusSource } = built<typeof import("../../src/adapters/serviceBusSource")>("adapters/serviceBusSource.js");
@@ -64,6 +65,11 @@ export const startAzureService = async (options: AzureServiceOptions): Promise<A
     {
       sealer: aesSealer(path.join(data, "keys", "service.secret")),
       accounts: fileAccounts(path.join(data, "keys"), ["local"]),
+      certificates: keyVaultCertificates({
+        vault: addresses.keyVault.url,
+        credential: { getToken: async () => ({ token: "a token", expiresOnTimestamp: Date.now() + 3_600_000 }) },
+        client: { disableChallengeResourceVerification: true, tlsOptions: { ca: addresses.keyVault.ca } },
+      }),
       machines: options.machines === "processes" ? own : scaleSets(addresses, () => options.url ?? url, log),
     },
   );

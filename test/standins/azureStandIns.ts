@@ -7,6 +7,7 @@ import { createCosmosContainers } from "../../src/adapters/cosmosContainers";
 import { type Azurite, startAzurite } from "./azurite";
 import { testCertificate } from "./certificate";
 import { type CosmosGateway, startCosmosGateway } from "./cosmosGateway";
+import { type KeyVault, startKeyVault } from "./keyVault";
 import { type ResourceManager, startResourceManager } from "./resourceManager";
 import { type ServiceBusBroker, startServiceBusBroker } from "./serviceBusBroker";
 
@@ -27,6 +28,7 @@ export interface AzureAddresses {
   readonly serviceBus: { readonly connection: string };
   readonly blobs: { readonly url: string; readonly account: string; readonly key: string };
   readonly resourceManager: { readonly url: string; readonly ca: string };
+  readonly keyVault: { readonly url: string; readonly ca: string };
 }
 
 export interface AzureStandIns {
@@ -34,6 +36,7 @@ export interface AzureStandIns {
   readonly gateway: CosmosGateway;
   readonly broker: ServiceBusBroker;
   readonly resourceManager: ResourceManager;
+  readonly keyVault: KeyVault;
   /** Where the Resource Manager's machines have their disks. */
   readonly machines: string;
   /** The file (and those whose names begin with it) that holds all documents. */
@@ -47,11 +50,12 @@ export const startAzureStandIns = async (folder: string, azurite?: Azurite): Pro
   const machines = path.join(folder, "machines");
   const documents = path.join(folder, "documents.db");
   const tls = testCertificate();
-  const [gateway, broker, blobs, resourceManager] = await Promise.all([
+  const [gateway, broker, blobs, resourceManager, keyVault] = await Promise.all([
     startCosmosGateway({ file: documents }),
     startServiceBusBroker({ queues, topics: { events: {} } }),
     azurite ?? startAzurite(),
     startResourceManager({ tls, folder: machines, agent: [path.join(root, "dist", "src", "agent", "main.js")], firstUserId: 1_500_000_000 + (process.pid % 1_000_000) * 100 }),
+    startKeyVault({ tls }),
   ]);
   const client = new CosmosClient({ endpoint: gateway.endpoint, key: gateway.key, connectionPolicy: { enableBackgroundEndpointRefreshing: false } });
   await createCosmosContainers(client, database);
@@ -62,11 +66,12 @@ export const startAzureStandIns = async (folder: string, azurite?: Azurite): Pro
       serviceBus: { connection: broker.connectionString },
       blobs: { url: blobs.url, account: blobs.account, key: blobs.key },
       resourceManager: { url: resourceManager.url, ca: tls.cert },
+      keyVault: { url: keyVault.url, ca: tls.cert },
     },
-    gateway, broker, resourceManager, machines, documents,
+    gateway, broker, resourceManager, keyVault, machines, documents,
     async stop() {
       await resourceManager.stop();
-      await Promise.all([gateway.close(), broker.close(), azurite === undefined ? blobs.stop() : undefined]);
+      await Promise.all([gateway.close(), broker.close(), keyVault.stop(), azurite === undefined ? blobs.stop() : undefined]);
     },
   };
 };

@@ -1,6 +1,6 @@
 // A certificate of its own for a stand-in that speaks https on this machine: clients trust it by `ca`, nothing else changes.
 
-import { generateKeyPairSync, randomBytes } from "node:crypto";
+import { X509Certificate, generateKeyPairSync, randomBytes } from "node:crypto";
 import forge from "node-forge";
 
 export interface TestCertificate {
@@ -29,4 +29,30 @@ export function testCertificate(): TestCertificate {
   ]);
   made.sign(forge.pki.privateKeyFromPem(privateKey), forge.md.sha256.create());
   return { cert: forge.pki.certificateToPem(made), key: privateKey };
+}
+
+export interface TestPfx {
+  readonly thumbprint: string;
+  /** DER. */
+  readonly cer: Buffer;
+  /** PEM, for tests that look for it where it must not be, or encrypt to it. */
+  readonly cert: string;
+  readonly key: string;
+  pfx(password: string): Buffer;
+}
+
+/** What a user adds to an account: a certificate with an RSA key, packed with AES or (as Windows exports it) with 3DES. */
+export function testPfx(algorithm: "aes256" | "3des" = "aes256"): TestPfx {
+  const { cert, key } = testCertificate();
+  const x509 = new X509Certificate(cert);
+  return {
+    thumbprint: x509.fingerprint.replaceAll(":", "").toLowerCase(),
+    cer: x509.raw,
+    cert,
+    key,
+    pfx(password) {
+      const packed = forge.pkcs12.toPkcs12Asn1(forge.pki.privateKeyFromPem(key), [forge.pki.certificateFromPem(cert)], password, { algorithm: algorithm as "3des" });
+      return Buffer.from(forge.asn1.toDer(packed).getBytes(), "latin1");
+    },
+  };
 }

@@ -1,5 +1,6 @@
 // Random commands for each aggregate, mostly sensible in its present state, sometimes late, foreign or absurd.
 import type { Aggregates } from "../../src/domain/aggregates";
+import type { Certificate } from "../../src/domain/certificate";
 import type { Category } from "../../src/domain/ids";
 import type { Job } from "../../src/domain/job";
 import type { Pool, StartTask } from "../../src/domain/pool";
@@ -18,6 +19,7 @@ export const KEYS: { readonly [C in Category]: string } = {
   workItem: "local.render",
   job: "local.render.1.job-0000000001",
   task: "local.render.1.job-0000000001.frame1",
+  certificate: "local.sha1-0123456789abcdef0123456789abcdef01234567",
 };
 
 export const commandOf = (category: Category, random: Seeded, state: unknown, step: number): AnyCommand => {
@@ -33,6 +35,13 @@ export const commandOf = (category: Category, random: Seeded, state: unknown, st
       return jobCommand(random, state as Job, at);
     case "task":
       return taskCommand(random, state as Task, at);
+    case "certificate":
+      return random.oneOf<Aggregates["certificate"]["command"]>([
+        { type: "AddCertificate", at, account: "local", thumbprint: "0123456789abcdef0123456789abcdef01234567", thumbprintAlgorithm: "sha1", format: random.oneOf(["pfx", "cer"] as const), publicData: "AAAA", edition: `e${step}` },
+        { type: "DeleteCertificate", at },
+        { type: "SettleDeletion", at, since: random.chance(0.8) ? (state as Certificate).stateAt : at, pools: random.chance(0.5) ? ["Pool-A"] : [] },
+        { type: "CancelDeletion", at }, { type: "ForgetCertificate", at },
+      ]);
   }
 };
 

@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { aesSealer } from "../../src/adapters/aesSealer";
 import { fileAccounts } from "../../src/adapters/fileAccounts";
+import { folderCertificates } from "../../src/adapters/folderCertificates";
 import { folderFiles } from "../../src/adapters/folderFiles";
 import { localSignals } from "../../src/adapters/localSignals";
 import { type Sqlite, openSqlite } from "../../src/adapters/sqlite";
@@ -112,6 +113,7 @@ export const openWorld = async () => {
     machines,
     orchestrations: processes.orchestrations,
     accounts: fileAccounts(path.join(folder, "keys"), ["local"]),
+    certificates: folderCertificates(path.join(folder, "certificates"), sealer),
     sealer,
     policy: { allowElevated: false, poolTvmsMax: 64 },
     signals: localSignals(clock),

@@ -14,12 +14,7 @@ const LATER: readonly (readonly [Operation["method"], path: string, action: Acti
   ["PUT", `${tvm}/users/{user}`, "tvm.change"],
   ["DELETE", `${tvm}/users/{user}`, "tvm.change"],
   ["GET", `${tvm}/rdp`, "tvm.read"],
-  ["GET", "/certificates", "certificate.read"],
-  ["POST", "/certificates", "certificate.change"],
   ["POST", "/$batch", "batch.run"],
-  ["GET", "/certificates(...)", "certificate.read"],
-  ["DELETE", "/certificates(...)", "certificate.change"],
-  ["POST", "/certificates(...)", "certificate.change", "canceldelete"],
 ];
 
 export const later: readonly Operation[] = LATER.map(([method, path, action, verb]) =>

@@ -2,6 +2,7 @@
 // values are left out. Signatures of addresses are not here to be shown: the state has them sealed, and that is left out too.
 import type { TvmInfo } from "../../app/pools";
 import type { TvmFile } from "../../app/tvmFiles";
+import { type Certificate, shownState } from "../../domain/certificate";
 import type { SchedulingError } from "../../domain/errors";
 import type { Job, JobConstraints, JobSpec } from "../../domain/job";
 import { type Pool, type PoolSpec, type StartTask, currentOsVersion } from "../../domain/pool";
@@ -63,6 +64,9 @@ const startTask = (task: StartTask | undefined) =>
     waitForSuccess: task.waitForSuccess,
   };
 
+const certificateReferences = (list: Pool["spec"]["certificateReferences"]) =>
+  list?.map(({ thumbprint, thumbprintAlgorithm, storeLocation, storeName, visibility }) => ({ thumbprint, thumbprintAlgorithm, storeLocation, storeName, visibility }));
+
 export const POOL_PROPERTIES = [
   "name", "url", "eTag", "lastModified", "creationTime", "state", "stateTransitionTime", "allocationState", "allocationStateTransitionTime",
   "osFamily", "targetOSVersion", "currentOSVersion", "tvmSize", "targetDedicated", "currentDedicated", "resizeTimeout", "resizeError",
@@ -82,13 +86,7 @@ const poolProperties = (spec: PoolSpec) => ({
   enableAutoScale: false,
   communication: spec.communication,
   startTask: startTask(spec.startTask),
-  certificateReferences: spec.certificateReferences?.map(({ thumbprint, thumbprintAlgorithm, storeLocation, storeName, visibility }) => ({
-    thumbprint,
-    thumbprintAlgorithm,
-    storeLocation,
-    storeName,
-    visibility,
-  })),
+  certificateReferences: certificateReferences(spec.certificateReferences),
   metadata: metadata(spec.metadata),
   maxTasksPerTVM: spec.maxTasksPerTvm,
   schedulingPolicy: { tvmFillType: spec.fillType },
@@ -136,7 +134,7 @@ export const tvmStateAt = ({ tvm, running, tasks }: TvmInfo): string => {
 
 export const TVM_PROPERTIES = [
   "name", "url", "state", "stateTransitionTime", "lastBootTime", "tvmAllocationTime", "ipAddress", "affinityId", "tvmSize",
-  "totalTasksRun", "recentTasks", "startTask", "startTaskInfo", "errors",
+  "totalTasksRun", "recentTasks", "startTask", "startTaskInfo", "certificateReferences", "errors",
 ] as const;
 
 export const renderTvm = (info: TvmInfo, base: string) => {
@@ -157,6 +155,7 @@ export const renderTvm = (info: TvmInfo, base: string) => {
     recentTasks: recent.length === 0 ? undefined : recent.map((task) => recentTask(task, base)),
     startTask: started ? startTask(tvm.startTask) : undefined,
     startTaskInfo: started ? startTaskInfo(tvm.startTaskInfo) : undefined,
+    certificateReferences: started ? certificateReferences(tvm.certificateReferences) : undefined,
     errors: tvmErrors(tvm),
   };
 };
@@ -193,6 +192,28 @@ const startTaskInfo = (info: StartTaskInfo | undefined) =>
     retryCount: info.retryCount,
     lastRetryTime: date(info.lastRetryAt),
   };
+
+// ---------------------------------------------------------------- certificates
+
+export const certificatePath = ({ thumbprintAlgorithm, thumbprint }: Pick<Certificate, "thumbprint" | "thumbprintAlgorithm">): string =>
+  `/certificates(thumbprintAlgorithm=${thumbprintAlgorithm},thumbprint=${thumbprint})`;
+
+export const CERTIFICATE_PROPERTIES = [
+  "thumbprint", "thumbprintAlgorithm", "url", "state", "stateTransitionTime", "previousState", "previousStateTransitionTime", "publicData", "deleteCertificateError",
+] as const;
+
+/** Never what opens it: the private part is not here to be shown. */
+export const renderCertificate = (certificate: Certificate, base: string) => ({
+  thumbprint: certificate.thumbprint,
+  thumbprintAlgorithm: certificate.thumbprintAlgorithm,
+  url: base + certificatePath(certificate),
+  state: shownState(certificate),
+  stateTransitionTime: date(certificate.stateAt),
+  previousState: certificate.previousState,
+  previousStateTransitionTime: date(certificate.previousStateAt),
+  publicData: certificate.publicData,
+  deleteCertificateError: certificate.deleteError && { code: certificate.deleteError.code, message: certificate.deleteError.message, values: certificate.deleteError.values.map(({ name, value }) => ({ name, value })) },
+});
 
 // ---------------------------------------------------------------- work items and jobs
 

@@ -1,23 +1,26 @@
 // Bodies of the classic dialect, and what they become in the domain's words. What a later dialect calls differently is not
 // known here. Every property is named; what is not named is refused.
 import { z } from "zod";
+import type { NewCertificate } from "../../app/certificates";
 import type { NewTask, TaskUpdate } from "../../app/tasks";
 import { type Rejection, isRejection, present, rejection } from "../../domain/decider";
 import type { JobConstraints, JobSpec } from "../../domain/job";
-import type { PoolSpec, StartTask } from "../../domain/pool";
+import { VISIBILITIES } from "../../domain/certificate";
+import type { CertificateReference, PoolSpec, StartTask } from "../../domain/pool";
 import type { Schedule } from "../../domain/schedule";
 import { coresOf, maxTasksPerTvmOf, sizeNames } from "../../domain/sizes";
 import { formatDuration } from "../../domain/time";
 import type { AutoPoolSpec, WorkItemChange, WorkItemSpec } from "../../domain/workItem";
 import type { Policy } from "../../ports";
+import { CERTIFICATE_MAX_BYTES, openCertificate } from "../../x509";
 import {
   TEXT_MAX,
   badValue,
+  base64,
   commandLine,
   duration,
   environmentSettings,
   instant,
-  isEmptyList,
   metadata,
   name,
   notYet,
@@ -25,6 +28,8 @@ import {
   resourceFiles,
   retries,
   text,
+  thumbprint,
+  thumbprintAlgorithm,
   word,
 } from "../schemas";
 
@@ -40,7 +45,36 @@ const resizeTimeout = duration(RESIZE_TIMEOUT_LEAST_MS, "PT5M").transform((milli
 const targetDedicated = z.int().min(0);
 const osVersion = text(64, 1);
 const tvmName = text(64, 1);
-const certificateReferences = notYetUnless(isEmptyList);
+
+/** Certificates of one pool: a limit of ours, as the reference names none. */
+const REFERENCES_MAX = 20;
+
+const certificateReference = z
+  .strictObject({
+    thumbprint,
+    thumbprintAlgorithm,
+    storeLocation: word("CurrentUser", "LocalMachine").optional(),
+    storeName: text(64, 1).optional(),
+    visibility: z
+      .string()
+      .transform((value, context): string => {
+        const words = value.split(",").map((one) => one.trim().toLowerCase());
+        if (words.every((one) => (VISIBILITIES as readonly string[]).includes(one))) return VISIBILITIES.filter((one) => words.includes(one)).join(",");
+        context.issues.push({ code: "custom", message: `expected some of ${VISIBILITIES.join(", ")}, with commas between them`, input: value });
+        return z.NEVER;
+      })
+      .optional(),
+  })
+  // What is left out is said as it is meant (reference 5.2).
+  .transform(({ storeLocation = "CurrentUser", storeName = "My", visibility = VISIBILITIES.join(","), ...name }): CertificateReference => ({ ...name, storeLocation, storeName, visibility }));
+
+export const certificateReferences = z
+  .array(certificateReference)
+  .max(REFERENCES_MAX)
+  .check((context) => {
+    if (new Set(context.value.map(({ thumbprint: one }) => one)).size === context.value.length) return;
+    context.issues.push({ code: "custom", message: "a certificate is referred to twice", input: context.value });
+  });
 
 const startTask = z.strictObject({
   commandLine,
@@ -66,7 +100,7 @@ export const poolBody = z.strictObject({
   resizeTimeout: resizeTimeout.optional(),
   communication: z.boolean().optional(),
   startTask: startTask.optional(),
-  certificateReferences,
+  certificateReferences: certificateReferences.optional(),
   metadata: metadata.optional(),
   maxTasksPerTVM: z.int().min(1).optional(),
   schedulingPolicy: z.strictObject({ tvmFillType: word("Spread", "Pack") }).optional(),
@@ -90,7 +124,7 @@ export const poolSpec = (body: Omit<z.output<typeof poolBody>, "name">, policy: 
     communication: body.communication ?? false,
     maxTasksPerTvm: body.maxTasksPerTVM ?? 1,
     fillType: body.schedulingPolicy?.tvmFillType ?? "Spread",
-    ...present({ startTask: body.startTask && startTaskSpec(body.startTask), metadata: body.metadata }),
+    ...present({ startTask: body.startTask && startTaskSpec(body.startTask), certificateReferences: body.certificateReferences, metadata: body.metadata }),
     ...present({ storageAccountAffinity: body.storageAccountAffinity }),
   };
 };
@@ -115,16 +149,16 @@ const startTaskSpec = (body: StartTaskBody): StartTask => ({
 /** PATCH: what is given is replaced whole; `startTask: null` takes the start task away. */
 export const poolPatchBody = z.strictObject({
   startTask: startTask.nullable().optional(),
-  certificateReferences,
+  certificateReferences: certificateReferences.optional(),
   metadata: metadata.optional(),
 });
 
-export type PoolChange = { startTask?: StartTask | null; metadata?: readonly { name: string; value: string }[]; certificateReferences?: [] };
+export type PoolChange = { startTask?: StartTask | null; metadata?: readonly { name: string; value: string }[]; certificateReferences?: readonly CertificateReference[] };
 
 export const poolChange = (body: z.output<typeof poolPatchBody>, policy: Policy): PoolChange | Rejection =>
   elevated(body.startTask ?? undefined, policy, "startTask.runElevated") ?? {
     ...(body.startTask === undefined ? {} : { startTask: body.startTask && startTaskSpec(body.startTask) }),
-    ...present({ metadata: body.metadata }),
+    ...present({ certificateReferences: body.certificateReferences, metadata: body.metadata }),
   };
 
 /** `updateproperties`: all are replaced, and what is missing is emptied. */
@@ -167,6 +201,30 @@ export const upgradeOsBody = z.strictObject({ targetOSVersion: osVersion });
 
 export const rebootBody = z.strictObject({ rebootOption: deallocationOption.optional() });
 export const reimageBody = z.strictObject({ reimageOption: deallocationOption.optional() });
+
+// ---------------------------------------------------------------- certificates
+
+export const certificateBody = z.strictObject({
+  thumbprint,
+  thumbprintAlgorithm,
+  data: base64(CERTIFICATE_MAX_BYTES),
+  certificateFormat: word("pfx", "cer").optional(),
+  password: text(TEXT_MAX).optional(),
+});
+
+/** What is added, once file and password are found to hold the certificate that the body names; else which of them is wrong. */
+export const newCertificate = (body: z.output<typeof certificateBody>): NewCertificate | Rejection => {
+  const { thumbprint: wanted, thumbprintAlgorithm: algorithm, data, certificateFormat = "pfx", password } = body;
+  if (certificateFormat === "cer" && password !== undefined) return badValue("password", "(not shown)", "a certificate without a private key (cer) has none");
+  const opened = openCertificate(certificateFormat, data, password ?? "");
+  if ("problem" in opened) return badValue(opened.problem, "(not shown)", opened.reason);
+  const found = opened.certificates.find(({ thumbprint: one }) => one === wanted);
+  if (!found) return badValue("thumbprint", wanted, `the data hold ${opened.certificates.slice(0, 3).map(({ thumbprint: one }) => one).join(", ")}`);
+  const name = { thumbprint: wanted, thumbprintAlgorithm: algorithm, publicData: found.publicData };
+  if (certificateFormat === "cer") return name;
+  if (!found.hasPrivateKey) return badValue("data", "(not shown)", "the file holds no private key of the certificate: add it in the format cer");
+  return { ...name, secret: { data, password: password ?? "" } };
+};
 
 // ---------------------------------------------------------------- work items and jobs
 
