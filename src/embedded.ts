@@ -60,7 +60,7 @@ export const embedded = (settings: EmbeddedSettings, baseUrl: () => string): Emb
     accounts: fileAccounts(at("keys"), [settings.account]),
     certificates: folderCertificates(at("certificates"), sealer),
     sealer,
-    policy: { allowElevated: settings.allowElevated, poolTvmsMax: settings.poolTvmsMax, ...settings.quotas, allowTvmUsers: settings.allowTvmUsers },
+    policy: { allowElevated: settings.allowElevated, poolTvmsMax: settings.poolTvmsMax, scheduleLeastMs: settings.scheduleLeastMs, ...settings.quotas, allowTvmUsers: settings.allowTvmUsers },
     signals,
     clock: systemClock,
     random: systemRandom,

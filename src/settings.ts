@@ -18,6 +18,8 @@ export interface EmbeddedSettings {
   readonly quotas: Quotas;
   /** Users of this machine's operating system may be made for people who want to log in to a TVM. Only as root. */
   readonly allowTvmUsers: boolean;
+  /** Least interval and start window of a schedule: the reference's minute, or less to try things out. */
+  readonly scheduleLeastMs: number;
   readonly logLevel: "debug" | "info" | "warn" | "error" | "silent";
 }
 
@@ -46,6 +48,7 @@ const schema = z.strictObject({
   poolsMax: quota.optional(),
   coresMax: quota.optional(),
   allowTvmUsers: z.boolean().default(false),
+  scheduleLeastMs: z.coerce.number().int().min(100).default(60_000),
   logLevel: z.enum(["debug", "info", "warn", "error", "silent"]).default("info"),
 });
 

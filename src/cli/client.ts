@@ -13,7 +13,7 @@ import { type BulkProgress, type BulkResult, streamTasks } from "./stream";
 import { type Call, type Transport, type TransportOptions, createTransport, settle } from "./transport";
 import type {
   Counts, FileEntry, FileRange, FileSlice, HistoryCommit, JobResource, NewPool, NewTask, NewWorkItem, PoolResource, RemoveTvms, ResizePool, SizeResource,
-  StoredFile, TaskResource, TvmResource, UploadAddress, WhyAnswer, WorkItemResource,
+  StoredFile, TaskResource, TvmResource, UploadAddress, WhyAnswer, WorkItemChange, WorkItemResource,
 } from "./resources";
 
 export type Client = ReturnType<typeof createClient>;
@@ -61,6 +61,9 @@ export function createClient(where: Connection | (() => Connection), options: Tr
     createWorkItem: (workItem: NewWorkItem) => call("POST", ["workitems"], { body: workItem }),
     getWorkItem: (workItem: string) => get<WorkItemResource>(["workitems", workItem]),
     listWorkItems: (query?: ListOptions) => list<WorkItemResource>(["workitems"], query),
+    updateWorkItem: (workItem: string, change: WorkItemChange) => call("PATCH", ["workitems", workItem], { body: change }),
+    enableWorkItem: (workItem: string) => act(["workitems", workItem], "enable"),
+    disableWorkItem: (workItem: string) => act(["workitems", workItem], "disable"),
     terminateWorkItem: (workItem: string) => act(["workitems", workItem], "terminate"),
     deleteWorkItem: (workItem: string) => call("DELETE", ["workitems", workItem]),
 

@@ -13,6 +13,7 @@ import { serviceCommands } from "./commands/service";
 import { submitCommand } from "./commands/submit";
 import { tvmCommands } from "./commands/tvm";
 import { workCommands } from "./commands/work";
+import { workItemCommands } from "./commands/workItem";
 import { EXIT, explain } from "./failures";
 import { type Io, clean } from "./output";
 
@@ -22,6 +23,7 @@ export const COMMANDS: readonly Command[] = [
   demoCommand,
   submitCommand,
   ...workCommands,
+  ...workItemCommands,
   ...fileCommands,
   ...explainCommands,
   ...poolCommands,

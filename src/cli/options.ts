@@ -40,6 +40,29 @@ export function duration(option: string, text: string): string {
   return `P${days ? `${days}D` : ""}${time ? `T${time}` : ""}`;
 }
 
+/** Milliseconds of a duration as `duration` takes it. */
+export function milliseconds(option: string, text: string): number {
+  const [, days, hours, minutes, seconds] = /^P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:([\d.]+)S)?)?$/.exec(duration(option, text)) ?? [];
+  return (((Number(days ?? 0) * 24 + Number(hours ?? 0)) * 60 + Number(minutes ?? 0)) * 60 + Number(seconds ?? 0)) * 1000;
+}
+
+/** ISO 8601 from `+2h` (that long from now), or ISO 8601 with an offset as it is. */
+export function instant(option: string, text: string, now = Date.now()): string {
+  if (text.startsWith("+")) {
+    return new Date(now + milliseconds(option, text.slice(1))).toISOString();
+  }
+  if (!/^\d{4}-\d\d-\d\dT[\d:.]+(Z|[+-]\d\d:\d\d)$/i.test(text) || Number.isNaN(Date.parse(text))) {
+    throw usage(`${option} must be a time such as 2030-01-01T03:00:00+01:00, or +2h for two hours from now, not "${text}".`);
+  }
+  return text;
+}
+
+/** `1d`, `1h30m` for an ISO 8601 duration; what is none stays as it is. */
+export function shortDuration(iso: string): string {
+  const match = /^P(\d+D)?(?:T(\d+H)?(\d+M)?([\d.]+S)?)?$/.exec(iso);
+  return match ? match.slice(1).join("").toLowerCase() : iso;
+}
+
 export function settings(option: string, values: readonly string[]): { name: string; value: string }[] {
   return values.map((text) => {
     const at = text.indexOf("=");

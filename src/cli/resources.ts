@@ -77,19 +77,38 @@ export interface Constraints {
   readonly retentionTime?: string;
 }
 
+export interface NewSchedule {
+  readonly doNotRunUntil?: string;
+  readonly doNotRunAfter?: string;
+  readonly startWindow?: string;
+  readonly recurrenceInterval?: string;
+}
+
+export interface NewAutoPool {
+  readonly autoPoolNamePrefix?: string;
+  readonly poolLifeTimeOption: "workitem" | "job";
+  readonly keepAlive?: boolean;
+  readonly pool: Omit<NewPool, "name">;
+}
+
 export interface NewWorkItem {
   readonly name: string;
-  readonly jobExecutionEnvironment: { readonly poolName: string };
+  readonly schedule?: NewSchedule;
+  readonly jobExecutionEnvironment: { readonly poolName: string } | { readonly autoPoolSpecification: NewAutoPool };
   readonly jobSpecification?: { readonly priority?: number; readonly jobConstraints?: Constraints };
   readonly metadata?: readonly Setting[];
 }
+
+/** What is given replaces what was there, whole. */
+export type WorkItemChange = Partial<Omit<NewWorkItem, "name" | "schedule">> & { readonly schedule?: NewSchedule | null };
 
 export interface WorkItemResource {
   readonly name: string;
   readonly state: string;
   readonly creationTime: string;
-  readonly jobExecutionEnvironment?: { readonly poolName?: string };
-  readonly executionInfo?: { readonly recentJob?: { readonly name: string }; readonly endTime?: string };
+  readonly schedule?: NewSchedule;
+  readonly jobExecutionEnvironment?: { readonly poolName?: string; readonly autoPoolSpecification?: NewAutoPool };
+  readonly executionInfo?: { readonly nextRunTime?: string; readonly recentJob?: { readonly name: string }; readonly endTime?: string };
   readonly [more: string]: unknown;
 }
 

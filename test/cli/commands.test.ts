@@ -52,6 +52,16 @@ describe("the command line itself", () => {
     [["submit", "--to", "w", "--pool", "p", "--", "x"], "--to and --pool cannot be used together"],
     [["cp", "w/t", "."], "has no colon"],
     [["cp", "w:a", "."], "names no task"],
+    [["workitem", "create", "w"], "Where do its jobs run?"],
+    [["workitem", "create", "w", "--pool", "p", "--auto-pool", "job"], "--pool and --auto-pool cannot be used together"],
+    [["workitem", "create", "w", "--auto-pool", "day"], "--auto-pool must be job or workitem"],
+    [["workitem", "create", "w", "--pool", "p", "--keep-alive"], "--keep-alive is for an automatic pool"],
+    [["workitem", "create", "w", "--pool", "p", "--every", "daily"], "--every must be a duration"],
+    [["workitem", "create", "w", "--pool", "p", "--not-before", "tomorrow"], "--not-before must be a time"],
+    [["workitem", "create", "a b", "--pool", "p"], "A work item's name must have"],
+    [["workitem", "update", "w"], "Nothing is to be changed"],
+    [["workitem", "update", "w", "--no-schedule", "--every", "1d"], "--no-schedule and a schedule cannot"],
+    [["start", "--least-interval", "soon"], "--least-interval must be a duration"],
     [["start", "--sync", "maybe"], "--sync must be normal or full"],
     [["start", "--port", "99999"], "--port must be a whole number from 0 to 65535"],
   ])("%j is a usage error and changes nothing", async (args, message) => {
@@ -89,6 +99,36 @@ describe("the command line itself", () => {
     const { code, err } = await cli(["wait", "w", "--progress"], { env: env(), signal: stop.signal, onErr: () => stop.abort(new Error("stop")) });
     expect(code).toBe(130);
     expect(err).toContain("Interrupted.");
+  });
+});
+
+describe("work items", () => {
+  test("made with a schedule, shown, changed, disabled and enabled", async () => {
+    const made = await bl("workitem", "create", "nightly", "--pool", "p", "--every", "1d", "--window", "2h", "--not-before", "2030-01-01T03:00:00+01:00", "--priority", "5", "--retries=-1");
+    expect(made.code).toBe(0);
+    expect(api.workItems.get("nightly")?.body).toEqual({
+      name: "nightly", jobExecutionEnvironment: { poolName: "p" },
+      schedule: { recurrenceInterval: "P1D", startWindow: "PT2H", doNotRunUntil: "2030-01-01T03:00:00+01:00" },
+      jobSpecification: { priority: 5, jobConstraints: { maxTaskRetryCount: -1 } },
+    });
+    expect(made.out).toMatch(/^nightly is active, on pool p\.\nJobs: one every 1d, not before 20[\d: -]+, skipped if 2h late\. Next: none\.\nJOB /);
+    const changed = await bl("workitem", "update", "nightly", "--every", "12h", "--json");
+    expect(changed.json()).toMatchObject({ schedule: { recurrenceInterval: "PT12H" }, jobs: [{ name: "job-0000000001" }], skipped: { count: 0 } });
+    expect((await bl("workitem", "update", "nightly", "--no-schedule")).out).toContain("nightly is active, on pool p.\nJOB");
+    expect((await bl("workitem", "disable", "nightly")).out).toContain("nightly is disabled");
+    expect((await bl("workitem", "enable", "nightly")).out).toContain("nightly is active");
+    expect((await bl("workitem", "show", "none")).code).toBe(4);
+  });
+
+  test("on a pool that the service makes, from now on", async () => {
+    const { code, out } = await bl("workitem", "create", "burst", "--auto-pool", "job", "--tvms", "4", "--slots", "2", "--pool-prefix", "b", "--not-before", "+10m");
+    expect([code, out]).toEqual([0, expect.stringContaining("burst is active, on a pool for each job.")]);
+    const body = api.workItems.get("burst")?.body as { schedule: { doNotRunUntil: string }; jobExecutionEnvironment: object };
+    expect(body.jobExecutionEnvironment).toEqual({
+      autoPoolSpecification: { poolLifeTimeOption: "job", keepAlive: false, autoPoolNamePrefix: "b", pool: { osFamily: "4", tvmSize: "small", targetDedicated: 4, maxTasksPerTVM: 2 } },
+    });
+    const ahead = Date.parse(body.schedule.doNotRunUntil) - Date.now();
+    expect(ahead > 9 * 60_000 && ahead <= 10 * 60_000).toBe(true);
   });
 });
 

@@ -102,10 +102,13 @@ async function route(api: FakeApi, request: IncomingMessage, response: ServerRes
   const found = api.workItems.get(name);
   if (!found) return problem(response, 404, "WorkItemNotFound", "The specified work item does not exist.");
   if (!jobs) {
-    if (method === "GET") return json(response, workItem(name, found.ended));
+    if (method === "GET") return json(response, { ...workItem(name, found.ended), ...found.body });
+    if (method === "PATCH") Object.assign(found.body, body);
+    for (const [action, state] of [["enable", "active"], ["disable", "disabled"]] as const) if (url.searchParams.has(action)) found.body["state"] = state;
     if (method === "DELETE") api.workItems.delete(name);
     return empty(response, 202);
   }
+  if (!job) return json(response, { value: [{ name: "job-0000000001", state: "active", creationTime: NOW, poolName: "p" }] });
   if (!tasks) {
     if (method === "GET") return json(response, { name: job, state: found.ended ? "completed" : "active", creationTime: NOW });
     found.ended = true;

@@ -20,6 +20,7 @@ export const serviceCommands: readonly Command[] = [
       bind: { type: "string", value: "ADDRESS", help: "address to listen on (default 127.0.0.1)" },
       "allowed-host": { type: "string", multiple: true, value: "NAME", help: "a further host name that requests may name" },
       sync: { type: "string", value: "HOW", help: "normal (default) or full: full also survives a power cut, and is slower" },
+      "least-interval": { type: "string", value: "TIME", help: "least interval and start window of a schedule (default 1m)" },
       "allow-elevated": { type: "boolean", help: "tasks may ask to run as the service's own user" },
       "allow-tvm-users": { type: "boolean", help: "make users of this machine for people who want to log in to TVMs (as root only)" },
       "pool-tvms-max": { type: "string", value: "N", help: "TVMs of one pool at most (default 64)" },
@@ -58,6 +59,7 @@ async function start(call: Invocation): Promise<number> {
   if (sync !== "normal" && sync !== "full") throw usage("--sync must be normal or full.");
   const data = call.text("data");
   const port = call.text("port");
+  const leastInterval = call.text("least-interval");
   const limit = (option: string) => (call.text(option) === undefined ? undefined : parse.wholeNumber(`--${option}`, call.text(option) as string, 1, 10_000));
   const [poolTvmsMax, poolsMax, coresMax] = ["pool-tvms-max", "pools-max", "cores-max"].map(limit);
   const service = await startService({
@@ -66,6 +68,7 @@ async function start(call: Invocation): Promise<number> {
     ...(port === undefined ? {} : { port: parse.wholeNumber("--port", port, 0, 65_535) }),
     ...(bind === undefined ? {} : { bind }),
     ...(call.texts("allowed-host").length ? { allowedHosts: [...call.texts("allowed-host")] } : {}),
+    ...(leastInterval === undefined ? {} : { scheduleLeastMs: parse.milliseconds("--least-interval", leastInterval) }),
     sync, allowElevated: call.flag("allow-elevated"), logLevel: level as (typeof LEVELS)[number],
   }).catch((error: unknown) => {
     throw startProblem(error);

@@ -136,16 +136,10 @@ async function waitForWork(call: Invocation): Promise<number> {
   const counts = await waitForTasks(client, workItem, job, {
     signal: call.io.signal,
     progress: call.flag("progress") ? createProgress(call.io, workItem) : undefined,
-    ...(timeout === undefined ? {} : { timeoutMs: milliseconds(parse.duration("--timeout", timeout)) }),
+    ...(timeout === undefined ? {} : { timeoutMs: parse.milliseconds("--timeout", timeout) }),
   });
   if (call.flag("end")) await client.terminateJob(workItem, job, "AllTasksCompleted");
   return report(call, workItem, job, counts);
-}
-
-/** ISO 8601 as parse.duration makes it. */
-function milliseconds(iso: string): number {
-  const [, days, hours, minutes, seconds] = /^P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:([\d.]+)S)?)?$/.exec(iso) ?? [];
-  return (((Number(days ?? 0) * 24 + Number(hours ?? 0)) * 60 + Number(minutes ?? 0)) * 60 + Number(seconds ?? 0)) * 1000;
 }
 
 /** Tells how a job ended; the exit code is 1 if a task failed. */
