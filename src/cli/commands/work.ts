@@ -73,7 +73,7 @@ async function listWork(call: Invocation): Promise<number> {
     call.io.out(table(rows, [
       { title: "WORK ITEM", value: ({ item }) => item.name },
       { title: "STATE", value: ({ state, counts }) => stateOf(state, counts) },
-      { title: "POOL", value: ({ item }) => item.jobExecutionEnvironment?.poolName },
+      { title: "POOL", value: ({ item }) => item.jobExecutionEnvironment?.poolName ?? "(automatic)" },
       { title: "WAITING", right: true, value: ({ counts }) => counts && counts.active + counts.assigned },
       { title: "RUNNING", right: true, value: ({ counts }) => counts?.running },
       { title: "DONE", right: true, value: ({ counts }) => counts?.completed },

@@ -1,0 +1,80 @@
+// Work items by the clock on the real service: jobs that come and go by themselves, through the death of the service; and a pool
+// that is there for one job alone.
+import type { JobResource } from "../../src/cli/resources";
+import { JOB, type Running, allCompleted, kill, newData, removeData, start, stop, until, workItem } from "../support/service";
+
+let service: Running;
+const begin = async (data: string): Promise<Running> => (service = await start(data, ["--least-interval", "1s"]));
+
+beforeAll(() => begin(newData()), 60_000);
+afterAll(async () => {
+  await stop(service);
+  await removeData(service.data);
+}, 60_000);
+
+const EVERY_MS = 2000;
+
+type Event = { readonly type: string; readonly at: string; readonly occurrence?: string; readonly from?: string; readonly to?: string; readonly count?: number };
+const eventsOf = async (name: string): Promise<Event[]> => (await service.client.history(["workitems", name])).flatMap(({ events }) => events as unknown as Event[]);
+const jobsOf = async (name: string): Promise<JobResource[]> => {
+  const found: JobResource[] = [];
+  for await (const job of service.client.listJobs(name)) found.push(job);
+  return found;
+};
+
+/** Every occurrence from the first on, in exact steps: started, or skipped and recorded; none twice. */
+const checkSteps = (events: readonly Event[]): { started: number; skipped: number; latest: number } => {
+  const dealt: number[] = [];
+  let latest = 0;
+  let skipped = 0;
+  for (const { type, at, occurrence, from, count = 0 } of events) {
+    if (type === "WorkItemJobSpawned") {
+      dealt.push(Date.parse(occurrence as string));
+      latest = Math.max(latest, Date.parse(at) - Date.parse(occurrence as string));
+      expect(at >= (occurrence as string)).toBe(true);
+    }
+    if (type !== "WorkItemOccurrencesSkipped") continue;
+    skipped += count;
+    for (let index = 0; index < count; index++) dealt.push(Date.parse(from as string) + index * EVERY_MS);
+  }
+  expect(dealt).toEqual(dealt.map((_, index) => (dealt[0] as number) + index * EVERY_MS));
+  return { started: dealt.length - skipped, skipped, latest };
+};
+
+test("a recurring work item makes its jobs when they are due, the service is killed and goes on in step; disabled it stops", async () => {
+  const { client } = service;
+  // Nobody ends these jobs but their wall clock.
+  await workItem(client, "tick", "none", { schedule: { recurrenceInterval: "PT2S", startWindow: "PT1.5S" }, jobSpecification: { jobConstraints: { maxWallClockTime: "PT0.5S" } } });
+  const first = await client.getWorkItem("tick");
+  expect(Date.parse(first.executionInfo?.nextRunTime as string) - Date.parse(first.creationTime)).toBe(EVERY_MS);
+  await until(async () => (await jobsOf("tick")).length >= 3, "three jobs");
+  await kill(service);
+  const killedAt = Date.now();
+  await until(async () => Date.now() > killedAt + EVERY_MS, "an occurrence comes and nobody is there");
+  await begin(service.data);
+  const before = (await jobsOf("tick")).length;
+  await until(async () => (await jobsOf("tick")).length >= before + 2, "two more jobs");
+  await service.client.disableWorkItem("tick");
+  const events = await eventsOf("tick");
+  const { started, latest } = checkSteps(events);
+  const jobs = await jobsOf("tick");
+  expect(jobs.map(({ name }) => name)).toEqual(Array.from({ length: started }, (_, index) => `job-${String(started - index).padStart(10, "0")}`));
+  expect(latest).toBeLessThanOrEqual(1500);
+  expect((await service.client.getWorkItem("tick")).eTag).not.toBe(first["eTag"]);
+  await until(async () => (await jobsOf("tick")).every(({ state }) => state === "completed"), "the last job has ended by itself");
+  expect((await service.client.getWorkItem("tick")).executionInfo?.nextRunTime).toBeUndefined();
+}, 90_000);
+
+test("a pool for one job: made for it, its task runs there, gone with it", async () => {
+  const { client } = service;
+  const pool = { osFamily: "4", tvmSize: "small", targetDedicated: 1 };
+  await client.createWorkItem({ name: "burst", jobExecutionEnvironment: { autoPoolSpecification: { autoPoolNamePrefix: "burst", poolLifeTimeOption: "job", pool } } });
+  await client.addTask("burst", JOB, { name: "one", commandLine: "/bin/sh -c 'echo $WATASK_POOL_NAME'" });
+  await allCompleted(client, "burst", 1);
+  const [job] = await jobsOf("burst");
+  expect(job?.poolName).toMatch(/^burst_[0-9A-F-]{36}$/);
+  expect((await client.getTask("burst", JOB, "one")).tvmInfo?.poolName).toBe(job?.poolName?.toLowerCase());
+  await client.terminateJob("burst", JOB);
+  await until(async () => (await client.getWorkItem("burst")).state === "completed", "the work item has ended");
+  await until(async () => client.getPool(job?.poolName as string).then(() => false, (error: { code?: string }) => error.code === "PoolNotFound"), "its pool is gone");
+}, 90_000);
