@@ -35,6 +35,23 @@ export interface Input<Body = unknown> {
   readonly credential?: string | undefined;
   /** A body that the operation reads itself; undefined: it has been read. */
   readonly stream?: Incoming["body"] | undefined;
+  /** Answers a request that is part of this one, for the same caller; undefined: this is one itself, or came by message. */
+  readonly inside?: ((part: PartRequest) => Promise<PartAnswer>) | undefined;
+}
+
+/** A request within a request. It has no signature of its own: who sent the whole sent the parts. */
+export interface PartRequest {
+  readonly method: string;
+  /** Path and query. */
+  readonly target: string;
+  readonly headers: ReadonlyMap<string, string>;
+  readonly body: Uint8Array;
+}
+
+export interface PartAnswer {
+  readonly status: number;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body: string;
 }
 
 export interface Answer {

@@ -1,5 +1,6 @@
 // Every operation there is, and the router over them. A route is not there unless it is in this list.
 import { agentDoor } from "./agent";
+import { batch } from "./classic/batch";
 import { bulk } from "./classic/bulk";
 import { certificates } from "./classic/certificates";
 import { files } from "./classic/files";
@@ -12,6 +13,6 @@ import { workItems } from "./classic/workItems";
 import { extras } from "./extras";
 import { type Operation, type Router, router } from "./operation";
 
-export const operations: readonly Operation[] = [...pools, ...tvms, ...workItems, ...jobs, ...tasks, ...bulk, ...files, ...certificates, ...later, ...agentDoor, ...extras];
+export const operations: readonly Operation[] = [...pools, ...tvms, ...workItems, ...jobs, ...tasks, ...bulk, ...batch, ...files, ...certificates, ...later, ...agentDoor, ...extras];
 
 export const routes: Router = router(operations);

@@ -4,10 +4,10 @@ import type { HttpResponseInit, InvocationContext } from "@azure/functions";
 import { type Rejection, isRejection, rejection } from "../domain/decider";
 import { Busy } from "../app/execute";
 import type { Ports } from "../ports";
-import { authenticate, authorize } from "./auth";
+import { type Principal, authenticate, authorize } from "./auth";
 import { readConditions } from "./conditions";
 import { BODY_MAX, parseJson, readBytes, tooLarge } from "./json";
-import type { Answer, Incoming, Input, Operation, Route } from "./operation";
+import type { Answer, Incoming, Input, Operation, PartAnswer, PartRequest, Route } from "./operation";
 import { routes } from "./operations";
 import { problemBody, statusOf } from "./problems";
 import { parseBody } from "./schemas";
@@ -31,9 +31,14 @@ interface Exchange {
  */
 export const serve = async (ports: Ports, request: Incoming, context?: Partial<InvocationContext>): Promise<HttpResponseInit> => {
   const exchange: Exchange = { ports, request, url: new URL(request.url), now: ports.clock.now(), requestId: ports.random.uuid() };
+  return settled(exchange, () => answerTo(exchange, (context as { signal?: AbortSignal } | undefined)?.signal));
+};
+
+const settled = async (exchange: Exchange, run: () => Promise<Answer | Rejection>): Promise<HttpResponseInit> => {
+  const { ports, request } = exchange;
   let answer: Answer | Rejection;
   try {
-    answer = await answerTo(exchange, (context as { signal?: AbortSignal } | undefined)?.signal);
+    answer = await run();
   } catch (error) {
     if (error instanceof Busy) return problem(exchange, rejection("ServerBusy", "Others keep changing the same resource: try again."));
     ports.log.error("A request failed.", { requestId: exchange.requestId, method: request.method, error });
@@ -45,7 +50,12 @@ export const serve = async (ports: Ports, request: Incoming, context?: Partial<I
 const answerTo = async (exchange: Exchange, abort: AbortSignal | undefined): Promise<Answer | Rejection> => {
   const { ports, request, url, now } = exchange;
   const principal = await authenticate(ports.accounts, { method: request.method, url, headers: request.headers as never }, now);
-  if (isRejection(principal)) return principal;
+  return isRejection(principal) ? principal : answerAs(exchange, principal, abort, false);
+};
+
+/** For whoever it is that has been proven. `within`: the request is part of another. */
+const answerAs = async (exchange: Exchange, principal: Principal, abort: AbortSignal | undefined, within: boolean): Promise<Answer | Rejection> => {
+  const { ports, request, url, now } = exchange;
   const route = routes.find(url.pathname);
   const query = readQuery(url.searchParams);
   if (isRejection(query)) return query;
@@ -56,9 +66,10 @@ const answerTo = async (exchange: Exchange, abort: AbortSignal | undefined): Pro
   const account = principal.kind === "account" ? principal.account : undefined;
   const refusal = authorize(principal, found.action, account) ?? checkQuery(found, query);
   if (refusal) return refusal;
+  if (within && !fitsInside(found)) return rejection("InvalidInput", "This operation cannot be part of a batch.", { Reason: found.name });
   const conditions = readConditions(request.headers);
   if (isRejection(conditions)) return conditions;
-  const streamed = found.streamed?.test(request.headers.get("content-type") ?? "") ?? false;
+  const streamed = !within && (found.streamed?.test(request.headers.get("content-type") ?? "") ?? false);
   const body = streamed ? undefined : await readBody(found, request);
   if (isRejection(body)) return body;
   const at = now.toISOString();
@@ -75,8 +86,23 @@ const answerTo = async (exchange: Exchange, abort: AbortSignal | undefined): Pro
     abort,
     credential: principal.kind === "tvm" ? principal.credential : undefined,
     stream: streamed ? request.body : undefined,
+    inside: within ? undefined : (part) => answerPart(exchange, principal, abort, part),
   };
   return runInTime(exchange, found, input as Input<never>);
+};
+
+/** What answers with more than a small JSON body, or reads its body as it comes, has a request of its own. */
+const fitsInside = (found: Operation): boolean => found.version === "classic" && found.action !== "batch.run" && found.action !== "file.read";
+
+/** Answers a part of a request as a request of its own, with an id of its own. */
+const answerPart = async (whole: Exchange, principal: Principal, abort: AbortSignal | undefined, part: PartRequest): Promise<PartAnswer> => {
+  const url = new URL(part.target, whole.url.origin);
+  const headers = new Headers([...part.headers]);
+  const body = part.body.length === 0 ? null : new Blob([part.body as Uint8Array<ArrayBuffer>]).stream();
+  const request = { method: part.method, url: url.href, headers, body } as unknown as Incoming;
+  const exchange: Exchange = { ...whole, request, url, requestId: whole.ports.random.uuid() };
+  const answer = await settled(exchange, () => answerAs(exchange, principal, abort, true));
+  return { status: answer.status ?? 200, headers: answer.headers as Record<string, string>, body: typeof answer.body === "string" ? answer.body : "" };
 };
 
 const isOpen = (found: Operation | Rejection): boolean => !isRejection(found) && authorize({ kind: "anonymous" }, found.action, undefined) === undefined;

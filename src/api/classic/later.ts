@@ -14,7 +14,6 @@ const LATER: readonly (readonly [Operation["method"], path: string, action: Acti
   ["PUT", `${tvm}/users/{user}`, "tvm.change"],
   ["DELETE", `${tvm}/users/{user}`, "tvm.change"],
   ["GET", `${tvm}/rdp`, "tvm.read"],
-  ["POST", "/$batch", "batch.run"],
 ];
 
 export const later: readonly Operation[] = LATER.map(([method, path, action, verb]) =>
