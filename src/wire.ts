@@ -154,6 +154,18 @@ export const fileRequest = z.strictObject({
 });
 export type FileRequest = z.infer<typeof fileRequest>;
 
+/** Somebody wants to log in to this TVM, or no longer may: `id` names the request, which is answered like one for a file. */
+export const userRequest = z.strictObject({
+  id: z.string(),
+  kind: z.enum(["add", "update", "remove"]),
+  name: z.string(),
+  /** Absent in `update`: nobody can log in by a password any more. */
+  password: z.string().optional(),
+  isAdmin: z.boolean().optional(),
+  expiresAt: z.string().optional(),
+});
+export type UserRequest = z.infer<typeof userRequest>;
+
 export const fileEntry = z.strictObject({
   path: z.string(),
   isDirectory: z.boolean(),
@@ -166,9 +178,11 @@ export type FileEntry = z.infer<typeof fileEntry>;
 export const fileAnswer = z.strictObject({
   id: z.string(),
   /** notFound, or why the file may not be read (a link, a device, outside the root). */
-  problem: z.strictObject({ code: z.enum(["notFound", "forbidden", "failed"]), message: z.string().max(300) }).optional(),
+  problem: z.strictObject({ code: z.enum(["notFound", "forbidden", "failed", "unsupported"]), message: z.string().max(300) }).optional(),
   /** `list`: entries in name order; `stat` and `read`: exactly one. */
   entries: z.array(fileEntry).max(10_000).optional(),
+  /** Of a user that was added: what the operating system calls it. */
+  account: z.string().max(64).optional(),
 });
 export type FileAnswer = z.infer<typeof fileAnswer>;
 
@@ -196,6 +210,7 @@ export const exchangeAnswer = z.strictObject({
   removeFolders: z.array(z.string()),
   startTask: startTaskOrder.optional(),
   files: z.array(fileRequest),
+  users: z.array(userRequest).optional(),
   /** The TVM leaves its pool: end everything, remove its files, stop exchanging. */
   leave: z.boolean().optional(),
 });

@@ -5,7 +5,7 @@
 // A waiting attempt has no slot yet; a busy one has (fetching files, running, being ended); an ended one is kept, and named
 // in every exchange, until the service confirms it. What ended once is never started again, whatever an answer says: answers
 // may be late. Attempts that are being ended because they are no longer ours are `dying`: they hold a slot and nothing else.
-import type { Assignment, AttemptRef, ExchangeAnswer, ExchangeRequest, FileAnswer, FileRequest, Report, SchedulingError, StartTaskOrder, Usage } from "../wire";
+import type { Assignment, AttemptRef, ExchangeAnswer, ExchangeRequest, FileAnswer, FileRequest, Report, SchedulingError, StartTaskOrder, Usage, UserRequest } from "../wire";
 
 export type Effect =
   | { readonly kind: "run"; readonly assignment: Assignment }
@@ -14,6 +14,7 @@ export type Effect =
   | { readonly kind: "runStartTask"; readonly order: StartTaskOrder }
   | { readonly kind: "removeFolder"; readonly folder: string }
   | { readonly kind: "answerFile"; readonly request: FileRequest }
+  | { readonly kind: "changeUser"; readonly request: UserRequest }
   | { readonly kind: "leave" };
 
 export interface Ending {
@@ -161,6 +162,11 @@ export function createAgent(options: AgentOptions) {
         if (filesUnderWay.has(request.id)) continue;
         filesUnderWay.add(request.id);
         effects.push({ kind: "answerFile", request });
+      }
+      for (const request of answer.users ?? []) {
+        if (filesUnderWay.has(request.id)) continue;
+        filesUnderWay.add(request.id);
+        effects.push({ kind: "changeUser", request });
       }
       const order = answer.startTask;
       if (order && order.run > startTaskRun && !startTaskRunning) {

@@ -37,7 +37,7 @@ async function main(): Promise<void> {
   const service = openService(spec.endpointFile);
   const shared = {
     service, runner, limits, allowHosts: spec.allowHosts ?? [], programFolders: spec.programFolders ?? [path.dirname(process.execPath)],
-    graceMs: spec.graceMs ?? GRACE_MS, goneMs: spec.goneMs ?? GONE_MS, log,
+    graceMs: spec.graceMs ?? GRACE_MS, goneMs: spec.goneMs ?? GONE_MS, allowUsers: spec.allowUsers ?? false, log,
   };
   tvms = spec.tvms.map((tvm) => startTvm(tvm, shared));
   if (ending) end();

@@ -34,6 +34,8 @@ export interface AgentSpec {
   readonly graceMs?: number;
   /** With the endpoint file gone and nothing heard for this long, the agent ends. */
   readonly goneMs?: number;
+  /** Users of this machine may be made for people who log in to its TVMs; only when the agent is root, on Linux. */
+  readonly allowUsers?: boolean;
   /** Lets tasks run as root when the agent is root and a TVM has no user of its own. */
   readonly allowSameUser?: boolean;
 }

@@ -16,6 +16,7 @@ import { createRetention } from "./retention";
 import type { Run, Runner } from "./runner";
 import type { Service } from "./service";
 import type { TvmSpec } from "./spec";
+import { tvmUsers } from "./users";
 
 export interface TvmShared {
   readonly service: Service;
@@ -26,6 +27,7 @@ export interface TvmShared {
   readonly graceMs: number;
   /** How long nothing is heard of a service whose endpoint file has gone before the TVM gives up. */
   readonly goneMs: number;
+  readonly allowUsers: boolean;
   readonly log: (message: string) => void;
 }
 
@@ -168,6 +170,8 @@ function openSession(spec: TvmSpec, joined: JoinAnswer, shared: TvmShared, farew
     owner: ownerOf(spec), limits: shared.limits, elevatedAllowed: joined.runElevatedAllowed, allowHosts: shared.allowHosts, cache: openCache(cacheFolder(spec)),
   };
   const trash = createTrash(spec, shared, context);
+  const users = tvmUsers({ root: spec.root, uid: spec.uid, gid: spec.gid, allowed: shared.allowUsers, log: (message) => shared.log(`TVM ${spec.name}: ${message}`) });
+  void users.removeAll();
   const retention = createRetention((folder) => removeFolder(folder));
   const foldersToRemove = new Set<string>();
   let timer: NodeJS.Timeout | undefined;
@@ -191,6 +195,11 @@ function openSession(spec: TvmSpec, joined: JoinAnswer, shared: TvmShared, farew
         return removeFolders();
       case "answerFile":
         return void answerTo(effect.request);
+      case "changeUser":
+        return void users.change(effect.request).then((answer) => {
+          agent.fileAnswered(answer);
+          exchange.payloadReady();
+        });
       case "leave":
         return farewell("leave");
     }
@@ -313,6 +322,7 @@ function openSession(spec: TvmSpec, joined: JoinAnswer, shared: TvmShared, farew
       exchange.stop();
       clearTimeout(timer);
       retention.close();
+      await users.removeAll();
       const until = steadyNow() + shared.graceMs + GONE_MS;
       for (const one of active.values()) end(one);
       if (startTask) end(startTask);

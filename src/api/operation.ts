@@ -12,7 +12,7 @@ import type { Conditions } from "./conditions";
 /** What of a request is read. */
 export type Incoming = Pick<HttpRequest, "method" | "url" | "headers" | "body">;
 
-export type Names = Readonly<Partial<Record<"pool" | "tvm" | "workItem" | "job" | "task" | "path" | "container" | "certificate", string>>>;
+export type Names = Readonly<Partial<Record<"pool" | "tvm" | "user" | "workItem" | "job" | "task" | "path" | "container" | "certificate", string>>>;
 
 /** An operation's input, the same whether it came by HTTP or by message. */
 export interface Input<Body = unknown> {
@@ -104,6 +104,7 @@ export interface Router {
 const NOT_FOUND: Readonly<Record<string, string>> = {
   pool: "PoolNotFound",
   tvm: "TVMNotFound",
+  user: "TVMUserNotFound",
   workItem: "WorkItemNotFound",
   job: "JobNotFound",
   task: "TaskNotFound",

@@ -8,11 +8,12 @@ import { jobs } from "./classic/jobs";
 import { later } from "./classic/later";
 import { pools } from "./classic/pools";
 import { tasks } from "./classic/tasks";
+import { tvmUsers } from "./classic/tvmUsers";
 import { tvms } from "./classic/tvms";
 import { workItems } from "./classic/workItems";
 import { extras } from "./extras";
 import { type Operation, type Router, router } from "./operation";
 
-export const operations: readonly Operation[] = [...pools, ...tvms, ...workItems, ...jobs, ...tasks, ...bulk, ...batch, ...files, ...certificates, ...later, ...agentDoor, ...extras];
+export const operations: readonly Operation[] = [...pools, ...tvms, ...tvmUsers, ...workItems, ...jobs, ...tasks, ...bulk, ...batch, ...files, ...certificates, ...later, ...agentDoor, ...extras];
 
 export const routes: Router = router(operations);

@@ -43,6 +43,7 @@ const PROBLEMS: Readonly<Record<string, readonly [number, string]>> = {
   PoolExists: [409, "The specified pool already exists."],
   WorkItemExists: [409, "The specified work item already exists."],
   JobExists: [409, "The specified job already exists."],
+  TVMUserExists: [409, "The specified user already exists."],
   TaskExists: [409, "The specified task already exists."],
   CertificateExists: [409, "The specified certificate already exists."],
   CertificateBeingDeleted: [409, "The specified certificate is being deleted."],

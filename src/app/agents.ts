@@ -10,13 +10,14 @@ import { pools } from "../views/pools";
 import { type ErrandRow, type HeartbeatRow, errands, heartbeats } from "../views/errands";
 import { heldKey, parseHeld, plainHeld, type TaskRow, tasks } from "../views/tasks";
 import { type TvmRow, tvms } from "../views/tvms";
-import type { Assignment, CertificatesAnswer, ExchangeAnswer, ExchangeRequest, JoinAnswer, JoinRequest, Report, StartTaskOrder } from "../wire";
+import type { Assignment, CertificatesAnswer, ExchangeAnswer, ExchangeRequest, FileAnswer, JoinAnswer, JoinRequest, Report, StartTaskOrder, UserRequest } from "../wire";
 import { PROTOCOL_VERSION } from "../wire";
 import { filesOf } from "./certificates";
 import { execute } from "./execute";
 import { HOLD_MAX } from "./place";
 import { forgetTvm } from "./react";
 import { openFiles } from "./secrets";
+import { userContext } from "./tvmErrands";
 import { wake } from "./wakes";
 
 /** A TVM exchanges at least this often ... */
@@ -212,8 +213,8 @@ const takeErrands = async (ports: Ports, tvm: string, request: ExchangeRequest):
   const answers = new Map(request.fileAnswers.map((answer) => [answer.id, answer]));
   const open = await openErrands(ports, tvm);
   const rows = open.flatMap((row): { from: number; row: Row }[] => {
-    const answer = row.request && answers.get(row.request.id);
-    if (answer) return [{ from: row.version, row: { ...row, version: row.version + 1, answer } }];
+    const answer = answers.get(row.request?.id ?? row.user?.id ?? "");
+    if (answer) return [{ from: row.version, row: answeredRow(row, answer) }];
     if (row.folder !== undefined && removed.has(row.folder)) return [{ from: row.version, row: { id: row.id, version: row.version + 1, gone: true } }];
     return [];
   });
@@ -221,6 +222,9 @@ const takeErrands = async (ports: Ports, tvm: string, request: ExchangeRequest):
   await ports.views.write([{ view: errands, partition: tvm, rows, counters: {} }]);
   for (const { row } of rows) ports.signals.notify(`errand-${row.id}`);
 };
+
+/** What was asked is asked no more; a password that was in it is not kept. */
+const answeredRow = ({ user: _, ...row }: ErrandRow, answer: FileAnswer): ErrandRow => ({ ...row, version: row.version + 1, answer }) as ErrandRow;
 
 const ERRANDS_MAX = 100;
 
@@ -253,7 +257,7 @@ const isNews = (ports: Ports, tvm: string, answer: ExchangeAnswer): boolean =>
   answer.stop.length > 0 ||
   answer.startTask !== undefined ||
   answer.leave === true ||
-  [...answer.removeFolders, ...answer.files.map(({ id }) => id)].some((errand) => isUntold(ports, tvm, errand));
+  [...answer.removeFolders, ...[...answer.files, ...(answer.users ?? [])].map(({ id }) => id)].some((errand) => isUntold(ports, tvm, errand));
 
 // An errand stays in the answers until it is done; it ends a wait only now and then, or a TVM at work on it would spin.
 const told = new WeakMap<object, Map<string, number>>();
@@ -283,9 +287,17 @@ const answerNow = async (ports: Ports, tvm: string, row: TvmRow, request: Exchan
     stop,
     removeFolders: waiting.flatMap(({ folder }) => (folder === undefined ? [] : [folder])),
     files: waiting.flatMap(({ request: asked }) => (asked ? [asked] : [])),
+    ...usersAsked(ports, tvm, waiting),
     ...startTaskFor(ports, row),
     ...(row.phase === "leaving" && assigned.length === 0 ? { leave: true } : {}),
   };
+};
+
+/** Requests about users, opened for the TVM alone: those that somebody still waits for. */
+const usersAsked = (ports: Ports, tvm: string, waiting: readonly ErrandRow[]): { users?: UserRequest[] } => {
+  const now = ports.clock.now().toISOString();
+  const users = waiting.flatMap(({ user }) => (user && user.until > now ? [JSON.parse(ports.sealer.open(user.sealed, userContext(tvm))) as UserRequest] : []));
+  return users.length > 0 ? { users } : {};
 };
 
 /** What it holds is being taken from it: nothing more is begun. */

@@ -3,12 +3,12 @@
 import { type Rejection, isRejection, rejection } from "../domain/decider";
 import { accountOf, tvmKey } from "../domain/ids";
 import type { ByteRange, Ports } from "../ports";
-import { type ErrandRow, errands } from "../views/errands";
 import { tvms } from "../views/tvms";
 import type { FileAnswer, FileEntry, FileRequest } from "../wire";
 import type { Call } from "./call";
 import { getPool } from "./pools";
 import { getTask } from "./tasks";
+import { askTvm } from "./tvmErrands";
 
 /** A file or folder, its path relative to what was asked for (the TVM's root, or the task's folder). */
 export interface TvmFile {
@@ -23,8 +23,6 @@ export type FilesOf =
   | { readonly pool: string; readonly tvm: string }
   | { readonly workItem: string; readonly job: string; readonly task: string };
 
-/** How long a TVM may take to answer: the service's own time limit of a request (reference section 1). */
-const ANSWER_MS = 25_000;
 /** An address for an upload is good for this long; what was uploaded and not read goes with the sweep after it. */
 export const UPLOAD_MS = 600_000;
 /** Bytes fetched from a TVM at a time: a big file is read piece by piece, as the reader takes it. */
@@ -112,29 +110,9 @@ const statAt = async (ports: Ports, place: Place, path: string): Promise<TvmFile
   return entry ? relativeTo(place.base, entry) : rejection("FileNotFound", "There is no such file.");
 };
 
-/** Leaves the request for the agent and waits for its answer. */
 const ask = async (ports: Ports, tvm: string, request: Omit<FileRequest, "id">): Promise<FileAnswer | Rejection> => {
-  const id = ports.random.id(12);
-  const row: ErrandRow = { id, version: 1, tvm, request: { ...request, id } };
-  await ports.views.write([{ view: errands, partition: tvm, rows: [{ from: 0, row }], counters: {} }]);
-  ports.signals.notify(tvm);
-  const answered = await answerTo(ports, tvm, id);
-  // The request goes either way: nobody waits for its answer any more.
-  const last = answered ?? row;
-  await ports.views.write([{ view: errands, partition: tvm, rows: [{ from: last.version, row: { id, version: last.version + 1, gone: true } }], counters: {} }]);
-  if (!answered?.answer) return rejection("OperationTimedOut", "The TVM did not answer in time: it may be starting, busy or lost. Try again, or look at the state of the TVM.");
-  return refusalIn(answered.answer) ?? answered.answer;
-};
-
-const answerTo = async (ports: Ports, tvm: string, id: string): Promise<ErrandRow | undefined> => {
-  const until = ports.clock.now().getTime() + ANSWER_MS;
-  for (;;) {
-    const [row] = await ports.views.get(errands, [{ partition: tvm, id }]);
-    if (row?.answer) return row;
-    const left = until - ports.clock.now().getTime();
-    if (left <= 0 || ports.signals.closed()) return undefined;
-    await ports.signals.wait(`errand-${id}`, Math.min(left, 1000));
-  }
+  const answer = await askTvm(ports, tvm, (id) => ({ request: { ...request, id } }));
+  return isRejection(answer) ? answer : (refusalIn(answer) ?? answer);
 };
 
 const refusalIn = (answer: FileAnswer): Rejection | undefined => {

@@ -12,7 +12,7 @@ import { ServiceError, UnreachableError } from "./failures";
 import { type BulkProgress, type BulkResult, streamTasks } from "./stream";
 import { type Call, type Transport, type TransportOptions, createTransport, settle } from "./transport";
 import type {
-  Counts, FileEntry, FileRange, FileSlice, HistoryCommit, JobResource, NewPool, NewTask, NewWorkItem, PoolResource, RemoveTvms, ResizePool, SizeResource,
+  Counts, FileEntry, FileRange, FileSlice, HistoryCommit, JobResource, NewPool, NewTask, NewTvmUser, NewWorkItem, PoolResource, RemoveTvms, ResizePool, SizeResource, SshAccess,
   StoredFile, TaskResource, TvmResource, UploadAddress, WhyAnswer, WorkItemChange, WorkItemResource,
 } from "./resources";
 
@@ -56,6 +56,14 @@ export function createClient(where: Connection | (() => Connection), options: Tr
     /** `option`: what becomes of its tasks (requeue, terminate, taskcompletion, retaineddata). */
     rebootTvm: (pool: string, tvm: string, option?: string) => act(["pools", pool, "tvms", tvm], "reboot", option === undefined ? {} : { rebootOption: option }),
     reimageTvm: (pool: string, tvm: string, option?: string) => act(["pools", pool, "tvms", tvm], "reimage", option === undefined ? {} : { reimageOption: option }),
+    addTvmUser: (pool: string, tvm: string, user: NewTvmUser) => call("POST", ["pools", pool, "tvms", tvm, "users"], { body: user }),
+    /** Replaces all: what is left out falls back to its default, and without a password nobody logs in with one. */
+    updateTvmUser: (pool: string, tvm: string, { name, ...terms }: Partial<NewTvmUser> & { readonly name: string }) =>
+      call("PUT", ["pools", pool, "tvms", tvm, "users", name], { body: terms }),
+    deleteTvmUser: (pool: string, tvm: string, user: string) => call("DELETE", ["pools", pool, "tvms", tvm, "users", user]),
+    /** A file for a remote desktop client. */
+    rdpFile: async (pool: string, tvm: string) => (await call("GET", ["pools", pool, "tvms", tvm, "rdp"])).body.toString("utf8"),
+    sshAccess: (pool: string, tvm: string) => get<SshAccess>(["pools", pool, "tvms", tvm, "ssh"]),
     sizes: async () => (await extra<{ value: SizeResource[] }>("sizes")).value,
 
     createWorkItem: (workItem: NewWorkItem) => call("POST", ["workitems"], { body: workItem }),

@@ -40,6 +40,22 @@ export interface RemoveTvms {
   readonly tvmDeallocationOption?: string;
 }
 
+export interface NewTvmUser {
+  readonly name: string;
+  readonly password: string;
+  readonly isAdmin?: boolean;
+  /** ISO 8601; absent: a day from now. */
+  readonly expiryTime?: string;
+}
+
+export interface SshAccess {
+  readonly host: string;
+  readonly port: number;
+  readonly platform?: string;
+  readonly reachableFrom: string;
+  readonly users: readonly { readonly name: string; readonly account: string; readonly isAdmin: boolean; readonly expiryTime: string }[];
+}
+
 export interface SizeResource {
   readonly name: string;
   readonly cores: number;

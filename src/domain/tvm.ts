@@ -30,6 +30,10 @@ export type TvmEvent =
   | { type: "TvmRestartRequested"; at: string; how: RestartHow; option: DeallocationOption }
   /** Its machine ended or is started again: what ran there is over, and `boot` is the number of the next start; `ran` tasks began in the last. */
   | { type: "TvmRestarting"; at: string; boot: number; reason: RestartReason; ran?: number }
+  /** Somebody may log in: `account` is what the machine's operating system calls the user. The password is nowhere. */
+  | { type: "TvmUserAdded"; at: string; user: string; account: string; isAdmin: boolean; expiresAt: string }
+  | { type: "TvmUserUpdated"; at: string; user: string; isAdmin: boolean; expiresAt: string }
+  | { type: "TvmUserDeleted"; at: string; user: string }
   | { type: "TvmLeaving"; at: string; option: DeallocationOption }
   /** It was to leave after its tasks, and they took longer than the resize may: it stays. */
   | { type: "TvmKept"; at: string }
@@ -55,6 +59,9 @@ export type TvmCommand =
   | { type: "RecoverTvm"; at: string; boot: number }
   | { type: "RequestRestart"; at: string; how: RestartHow; option: DeallocationOption }
   | { type: "RestartTvm"; at: string; boot: number; reason: RestartReason; ran?: number }
+  | { type: "AddTvmUser"; at: string; user: string; account: string; isAdmin: boolean; expiresAt: string }
+  | { type: "UpdateTvmUser"; at: string; user: string; isAdmin: boolean; expiresAt: string }
+  | { type: "DeleteTvmUser"; at: string; user: string }
   | { type: "RemoveTvm"; at: string; option: DeallocationOption }
   | { type: "KeepTvm"; at: string }
   | { type: "ForgetTvm"; at: string };
@@ -68,6 +75,13 @@ export interface StartTaskInfo {
   readonly exitCode?: number;
   readonly error?: SchedulingError;
   readonly lastRetryAt?: string;
+}
+
+export interface TvmUser {
+  readonly user: string;
+  readonly account: string;
+  readonly isAdmin: boolean;
+  readonly expiresAt: string;
 }
 
 export interface Tvm {
@@ -95,6 +109,8 @@ export interface Tvm {
   readonly restart?: { readonly how: RestartHow; readonly option: DeallocationOption };
   /** The upgrade of its pool (by the time it began) that it was last restarted for. */
   readonly upgradedFor?: string;
+  /** Who may log in, until the next boot. */
+  readonly users?: readonly TvmUser[];
   /** Tasks that began in boots before the present one. */
   readonly ranBefore?: number;
   /** Lost, and not heard of since: also while it is leaving. */
@@ -146,6 +162,10 @@ export const tvm: Decider<Tvm, TvmCommand, TvmEvent> = {
         return state.phase === "unknown" && command.boot === state.boot ? [{ type: "TvmRecovered", at: command.at, boot: command.boot }] : [];
       case "RequestRestart":
         return requestRestart(command, state);
+      case "AddTvmUser":
+      case "UpdateTvmUser":
+      case "DeleteTvmUser":
+        return changeUser(command, state);
       case "RestartTvm":
         // A machine that leaves anyway is not started again.
         if (!alive(state) || command.boot !== state.boot || state.phase === "leaving") return [];
@@ -188,10 +208,19 @@ export const tvm: Decider<Tvm, TvmCommand, TvmEvent> = {
         return state.joined && !state.silent ? { ...next, phase: "restarting", stateAt: at } : next;
       }
       case "TvmRestarting": {
-        const { startTaskInfo: _, silent: _silent, ...rest } = state;
+        // Users are for one boot: the next one may be another machine.
+        const { startTaskInfo: _, silent: _silent, users: _users, ...rest } = state;
         const ran = event.ran ? { ranBefore: (state.ranBefore ?? 0) + event.ran } : {};
         return { ...rest, ...ran, phase: "starting", boot: event.boot, joined: false, startTaskRun: 0, stateAt: event.at };
       }
+      case "TvmUserAdded": {
+        const { user, account, isAdmin, expiresAt } = event;
+        return { ...state, users: [...othersThan(state, user), { user, account, isAdmin, expiresAt }] };
+      }
+      case "TvmUserUpdated":
+        return { ...state, users: (state.users ?? []).map((one) => (sameName(one.user, event.user) ? { ...one, isAdmin: event.isAdmin, expiresAt: event.expiresAt } : one)) };
+      case "TvmUserDeleted":
+        return { ...state, users: othersThan(state, event.user) };
       case "TvmLeaving":
         return { ...state, phase: "leaving", leavingOption: event.option, stateAt: event.at };
       case "TvmKept": {
@@ -234,6 +263,29 @@ const requestRestart = (command: Extract<TvmCommand, { type: "RequestRestart" }>
   }
   return notIdleOrRunning(state) ?? [{ type: "TvmRestartRequested", at, how, option }];
 };
+
+type UserCommand = Extract<TvmCommand, { type: "AddTvmUser" | "UpdateTvmUser" | "DeleteTvmUser" }>;
+
+const sameName = (a: string, b: string): boolean => a.toLowerCase() === b.toLowerCase();
+const othersThan = (state: Tvm, user: string): readonly TvmUser[] => (state.users ?? []).filter((one) => !sameName(one.user, user));
+
+/** Users come and go while the TVM is idle or running (reference section 6); one whose time is over is none. */
+const changeUser = (command: UserCommand, state: Tvm): readonly TvmEvent[] | Rejection => {
+  const refusal = notIdleOrRunning(state);
+  if (refusal) return refusal;
+  const known = state.users?.find((one) => sameName(one.user, command.user));
+  const there = known !== undefined && known.expiresAt > command.at;
+  switch (command.type) {
+    case "AddTvmUser":
+      return there ? rejection("TVMUserExists", "The TVM has a user of that name.") : [{ ...command, type: "TvmUserAdded" }];
+    case "UpdateTvmUser":
+      return there ? [{ ...command, type: "TvmUserUpdated" }] : noSuchUser;
+    case "DeleteTvmUser":
+      return known ? [{ ...command, type: "TvmUserDeleted" }] : noSuchUser;
+  }
+};
+
+const noSuchUser = rejection("TVMUserNotFound", "The TVM has no user of that name.");
 
 /** Why nothing may be done that needs an idle or running TVM: in the service's own codes. */
 export const notIdleOrRunning = (state: Tvm): Rejection | undefined => {

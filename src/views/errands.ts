@@ -3,11 +3,13 @@
 import type { Row, ViewLayout } from "../ports";
 import type { FileAnswer, FileRequest } from "../wire";
 
-/** A folder to remove, or a file to show: rows live until the TVM has answered. */
+/** A folder to remove, a file to show, or a user to make: rows live until the TVM has answered. */
 export interface ErrandRow extends Row {
   readonly tvm: string;
   readonly folder?: string;
   readonly request?: FileRequest;
+  /** A request about a user, whole and sealed, for there is a password in it; `until` it is of use to whoever asked. */
+  readonly user?: { readonly id: string; readonly sealed: string; readonly until: string };
   readonly answer?: FileAnswer;
 }
 

@@ -138,6 +138,11 @@ const pool: Shape = {
   },
 };
 
+const USER: Shape["bad"] = {
+  password: [[""], [long(128)], ["a\nb"], ["a\0b"], [1]],
+  isAdmin: BOOLEAN,
+  expiryTime: [["tomorrow"], ["2015-04-01"], ["2000-01-01T00:00:00Z"], [1]],
+};
 const OPTION: Bad[] = [["drop"], [1], [""]];
 const TVM_LIST: Bad[] = [["tvm-1"], [[]], [[7], VALUE, "tvmList[0]"], [[""], VALUE, "tvmList[0]"], [["tvm-1", long(65)], VALUE, "tvmList[1]"], [Array.from({ length: 101 }, (_, index) => `tvm-${index}`)]];
 
@@ -241,6 +246,12 @@ const SHAPES: Readonly<Record<string, readonly [method: string, target: string, 
       },
     },
   ],
+  AddTVMUser: [
+    "POST",
+    "/pools/p1/tvms/tvm-1/users",
+    { good: { name: "ann", password: "Secret#1" }, required: ["name", "password"], bad: { name: [[""], ["a b"], [long(21)], ["a.b"], ["root:x"], [1]], ...USER } },
+  ],
+  UpdateTVMUser: ["PUT", "/pools/p1/tvms/tvm-1/users/ann", { good: { password: "Secret#1" }, bad: USER }],
   AddWorkItem: [
     "POST",
     "/workitems",

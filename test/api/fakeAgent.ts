@@ -4,7 +4,7 @@ import { joinCodeFor } from "../../src/app/agents";
 import { execute } from "../../src/app/execute";
 import { isRejection } from "../../src/domain/decider";
 import { poolKey, poolStream, tvmKey, tvmStream } from "../../src/domain/ids";
-import type { AttemptRef, ExchangeAnswer, FileAnswer, FileRequest } from "../../src/wire";
+import type { AttemptRef, ExchangeAnswer, FileAnswer, FileRequest, UserRequest } from "../../src/wire";
 import { ACCOUNT, type Service, ask } from "./support";
 
 const now = (service: Service): string => service.ports.clock.now().toISOString();
@@ -42,6 +42,8 @@ export const FILES: Record<string, string> = {
   "tasks/w1/job-0000000001/t1/wd/a b.txt": "in a folder",
   "shared/model.bin": "m",
 };
+/** What this agent was asked about users. */
+export const USERS: UserRequest[] = [];
 const MODIFIED = "2015-07-09T19:31:21.090Z";
 
 /** Answers the service's requests for files from FILES, until it is stopped. */
@@ -53,9 +55,13 @@ export const startAgent = async (service: Service, tvm: string): Promise<() => P
     const holding: AttemptRef[] = [];
     while (!stopped) {
       const got = await agentPost(service, "/agent/exchange", exchangeBody({ fileAnswers, holding, waitMs: 50 }), `TVM ${credential}`);
-      const { run, files } = got.json as ExchangeAnswer;
+      const { run, files, users = [] } = got.json as ExchangeAnswer;
       holding.push(...run.map(({ key, attempt }) => ({ key, attempt })));
       fileAnswers = await Promise.all(files.map((request) => answerFor(service, request)));
+      for (const request of users) {
+        USERS.push(request);
+        fileAnswers.push({ id: request.id, ...(request.kind === "add" ? { account: `os-${request.name}` } : {}) });
+      }
     }
   };
   const running = loop();

@@ -1,7 +1,7 @@
 // What may be asked of TVMs and of a pool's TVMs over HTTP: statuses, headers, codes. What then happens is in test/app.
 import { execute } from "../../src/app/execute";
 import { poolKey, poolStream } from "../../src/domain/ids";
-import { agentPost, allocateTvm, done, exchangeBody, joinBody } from "./fakeAgent";
+import { USERS, agentPost, allocateTvm, done, exchangeBody, joinBody, startAgent } from "./fakeAgent";
 import { ACCOUNT, BASE, POOL, type Service, ask, openService, refusal } from "./support";
 
 let service: Service;
@@ -79,6 +79,73 @@ describe("another operating system", () => {
     expect((await get("/pools", { $filter: "state eq 'upgrading'" })).json.value).toHaveLength(1);
     expect(refusal(await post("/pools/p1?upgradeos", { targetOSVersion: "*" }))).toBe("409 UpgradePoolVersionConflict");
   });
+});
+
+describe("users", () => {
+  const allowed = { allowElevated: false, poolTvmsMax: 50, allowTvmUsers: true };
+  const put = (target: string, body: unknown) => ask(service, "PUT", target, { body });
+  const remove = (target: string) => ask(service, "DELETE", target);
+  const PASSWORD = "Correct-Horse#7";
+
+  test("cases 15 and 16: case 15 added twice: 201, then 409 TVMUserExists; case 16 deleted twice: 200, then 404 TVMUserNotFound", async () => {
+    await service.close();
+    service = await openService({ policy: allowed });
+    await post("/pools", POOL);
+    const tvm = await allocateTvm(service);
+    const stop = await startAgent(service, tvm);
+    try {
+      const at = `/pools/p1/tvms/${tvm}`;
+      USERS.length = 0;
+      const added = await post(`${at}/users`, { name: "Ann", password: PASSWORD, isAdmin: true });
+      expect([added.status, added.text, added.headers.get("location")]).toEqual([201, "", `${BASE}${at}/users/Ann`]);
+      expect(USERS).toMatchObject([{ kind: "add", name: "Ann", password: PASSWORD, isAdmin: true }]);
+      expect(refusal(await post(`${at}/users`, { name: "ann", password: PASSWORD }))).toBe("409 TVMUserExists");
+      const ssh = await get(`${at}/ssh`);
+      expect(ssh.json).toMatchObject({ host: "127.0.0.9", port: 22, platform: "linux", reachableFrom: "the machine that the service runs on", users: [{ name: "Ann", account: "os-Ann", isAdmin: true }] });
+      const days = (Date.parse(ssh.json.users[0].expiryTime) - service.ports.clock.now().getTime()) / 86_400_000;
+      expect(Math.abs(days - 1)).toBeLessThan(0.01);
+      const changed = await put(`${at}/users/ANN`, { expiryTime: "2099-01-01T00:00:00Z" });
+      expect([changed.status, changed.text]).toEqual([200, ""]);
+      expect(USERS[1]).toMatchObject({ kind: "update", name: "ANN", isAdmin: false, expiresAt: "2099-01-01T00:00:00.000Z" });
+      expect(USERS[1]).not.toHaveProperty("password");
+      expect((await get(`${at}/ssh`)).json.users).toMatchObject([{ name: "Ann", isAdmin: false, expiryTime: "2099-01-01T00:00:00Z" }]);
+      const removed = await remove(`${at}/users/ann`);
+      expect([removed.status, removed.text]).toEqual([200, ""]);
+      expect(refusal(await remove(`${at}/users/ann`))).toBe("404 TVMUserNotFound");
+      expect(refusal(await put(`${at}/users/ann`, {}))).toBe("404 TVMUserNotFound");
+      const history = await get(`/batchledger/history${at}`);
+      expect(history.text).toContain("TvmUserAdded");
+      expect(history.text).not.toContain(PASSWORD);
+    } finally {
+      await stop();
+    }
+  });
+
+  test("case 17: to a TVM that is starting: 409", async () => {
+    const { at } = await withTvm(false);
+    expect(refusal(await post(`${at}/users`, { name: "ann", password: PASSWORD }))).toBe("409 TVMBeingStarted");
+    expect(refusal(await get(`${at}/rdp`))).toBe("409 TVMBeingStarted");
+  });
+
+  test("where TVMs share a machine they are not made unless its operator allows it; the answer says how", async () => {
+    const { at } = await withTvm();
+    const refused = await post(`${at}/users`, { name: "ann", password: PASSWORD });
+    expect(refusal(refused)).toBe("501 NotImplemented");
+    expect(refused.text).toContain("--allow-tvm-users");
+  });
+
+  test("a password is not repeated in a refusal", async () => {
+    const { at } = await withTvm();
+    expect((await post(`${at}/users`, { name: "ann", password: `${PASSWORD}\n` })).text).not.toContain(PASSWORD);
+  });
+});
+
+test("the RDP file has the address and names the instance", async () => {
+  const { tvm, at } = await withTvm();
+  const rdp = await get(`${at}/rdp`);
+  expect([rdp.status, rdp.headers.get("content-type")]).toEqual([200, "application/octet-stream"]);
+  expect(rdp.text).toBe(`full address:s:127.0.0.9\r\nLoadBalanceInfo:s:Cookie: mstshash=TVM#TVM_IN_${Number(/_(\d+)-/.exec(tvm)?.[1]) - 1}\r\n`);
+  expect(rdp.headers.get("content-length")).toBe(String(rdp.text.length));
 });
 
 describe("limits", () => {

@@ -178,6 +178,15 @@ describe("TVMs", () => {
     expect((await bl("tvm", "show", "p3", "tvm-1", "--json")).json()).toMatchObject({ totalTasksRun: 3 });
     expect((await bl("tvm", "remove", "p3", "tvm-0", "tvm-1", "--tasks", "terminate", "--timeout", "10m")).out).toBe("2 TVMs leaving: pool p3 is to have 2.\n");
     expect(api.pools.get("p3")).toMatchObject({ tvmList: ["tvm-0", "tvm-1"], resizeTimeout: "PT10M", tvmDeallocationOption: "terminate" });
+    writeFileSync(path.join(folder, "password"), "Secret#1\n");
+    expect((await bl("tvm", "user", "add", "p3", "tvm-0", "ann", "--password-file", path.join(folder, "password"), "--admin")).out).toContain("batchledger tvm ssh p3 tvm-0");
+    expect(asked()).toBe('POST tvm-0/users  {"name":"ann","password":"Secret#1","isAdmin":true}');
+    await bl("tvm", "user", "update", "p3", "tvm-0", "ann", "--expires", "2099-01-01T00:00:00Z");
+    expect(asked()).toBe('PUT tvm-0/users/ann  {"isAdmin":false,"expiryTime":"2099-01-01T00:00:00Z"}');
+    expect((await bl("tvm", "user", "delete", "p3", "tvm-0", "ann")).out).toBe("User ann is gone.\n");
+    expect(asked()).toBe("DELETE tvm-0/users/ann  {}");
+    expect((await bl("tvm", "user", "add", "p3", "tvm-0", "ann")).err).toContain("--password-file");
+    expect((await bl("tvm", "ssh", "p3", "tvm-0")).out).toMatch(/^127\.9\.8\.7:22, from here\nUSER .*\nann +ssh bl1-ann@127\.9\.8\.7 +yes /);
     expect((await bl("pool", "upgrade-os", "p3", "WA-GUEST-OS-4.19_201504-01", "--wait")).out).toBe("Pool p3: has version WA-GUEST-OS-4.19_201504-01.\n");
     expect(api.pools.get("p3")).toMatchObject({ targetOSVersion: "WA-GUEST-OS-4.19_201504-01" });
     expect((await bl("pool", "stop", "p3")).out).toBe("Pool p3: the resize is stopped.\n");

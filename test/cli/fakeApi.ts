@@ -83,6 +83,7 @@ async function route(api: FakeApi, request: IncomingMessage, response: ServerRes
     const found = api.pools.get(name);
     if (!found) return problem(response, 404, "PoolNotFound", "The specified pool does not exist.");
     if (jobs === "tvms" && job) {
+      if (method === "GET" && tasks === "ssh") return json(response, { host: "127.9.8.7", port: 22, reachableFrom: "here", users: [{ name: "ann", account: "bl1-ann", isAdmin: true, expiryTime: NOW }] });
       if (method === "GET") return json(response, { name: job, state: "idle", stateTransitionTime: NOW, totalTasksRun: 3 });
       Object.assign(found, { asked: `${method} ${[job, tasks, task].filter(Boolean).join("/")} ${[...url.searchParams.keys()].find((one) => one !== "api-version") ?? ""} ${JSON.stringify(body)}` });
       return empty(response, 202);

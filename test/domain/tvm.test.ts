@@ -258,3 +258,33 @@ describe("started anew at its user's wish", () => {
     for (const history of [ready.and(asked("upgrade")), ready.and(asked("upgrade"), again("upgrade"), joined(2)), ready.and(leaving()), ready.and(removed), given()]) history.when(upgrade).then();
   });
 });
+
+describe("users", () => {
+  const add = (user = "ann", seconds = 15): TvmCommand => ({ type: "AddTvmUser", at: at(seconds), user, account: "bl-ann", isAdmin: true, expiresAt: at(100) });
+  const added: TvmEvent = { type: "TvmUserAdded", at: at(15), user: "ann", account: "bl-ann", isAdmin: true, expiresAt: at(100) };
+  const update: TvmCommand = { type: "UpdateTvmUser", at: at(16), user: "ANN", isAdmin: false, expiresAt: at(200) };
+  const remove: TvmCommand = { type: "DeleteTvmUser", at: at(16), user: "Ann" };
+
+  test("are added once, whatever the case; changed; and deleted once", () => {
+    expect(ready.when(add()).then(added).users).toEqual([{ user: "ann", account: "bl-ann", isAdmin: true, expiresAt: at(100) }]);
+    ready.and(added).when(add("ANN")).refused("TVMUserExists");
+    ready.when(update).refused("TVMUserNotFound");
+    ready.when(remove).refused("TVMUserNotFound");
+    expect(ready.and(added).when(update).then({ type: "TvmUserUpdated", at: at(16), user: "ANN", isAdmin: false, expiresAt: at(200) }).users).toEqual([{ user: "ann", account: "bl-ann", isAdmin: false, expiresAt: at(200) }]);
+    expect(ready.and(added).when(remove).then({ type: "TvmUserDeleted", at: at(16), user: "Ann" }).users).toEqual([]);
+  });
+
+  test("whose time is over are none, and go with the boot", () => {
+    const after = ready.and(added).when({ ...add("ann", 100), expiresAt: at(300) } as TvmCommand).then({ ...added, at: at(100), expiresAt: at(300) } as TvmEvent);
+    expect(after.users).toHaveLength(1);
+    ready.and(added).when({ ...update, at: at(100) } as TvmCommand).refused("TVMUserNotFound");
+    expect(ready.and(added, restarting).state).not.toHaveProperty("users");
+  });
+
+  test("need an idle or running TVM", () => {
+    given(allocated).when(add()).refused("TVMBeingStarted");
+    waiting.when(add()).refused("OperationInvalidForCurrentState");
+    ready.and(added, lost).when(remove).refused("OperationInvalidForCurrentState");
+    given().when(add()).refused("TVMNotFound");
+  });
+});

@@ -4,16 +4,11 @@ import type { Action } from "../auth";
 import { type Operation, operation } from "../operation";
 
 const pool = "/pools/{pool}";
-const tvm = `${pool}/tvms/{tvm}`;
 
 const LATER: readonly (readonly [Operation["method"], path: string, action: Action, verb?: string])[] = [
   ["POST", pool, "pool.update", "enableautoscale"],
   ["POST", pool, "pool.update", "disableautoscale"],
   ["POST", pool, "pool.update", "evaluateautoscale"],
-  ["POST", `${tvm}/users`, "tvm.change"],
-  ["PUT", `${tvm}/users/{user}`, "tvm.change"],
-  ["DELETE", `${tvm}/users/{user}`, "tvm.change"],
-  ["GET", `${tvm}/rdp`, "tvm.read"],
 ];
 
 export const later: readonly Operation[] = LATER.map(([method, path, action, verb]) =>

@@ -3,6 +3,7 @@
 import { z } from "zod";
 import type { NewCertificate } from "../../app/certificates";
 import type { NewTask, TaskUpdate } from "../../app/tasks";
+import type { UserSpec } from "../../app/tvmUsers";
 import { type Rejection, isRejection, present, rejection } from "../../domain/decider";
 import type { JobConstraints, JobSpec } from "../../domain/job";
 import { VISIBILITIES } from "../../domain/certificate";
@@ -198,6 +199,30 @@ export const removalOf = (body: z.output<typeof removeTvmsBody>) => ({
 });
 
 export const upgradeOsBody = z.strictObject({ targetOSVersion: osVersion });
+
+/** As long as a local user's name on Windows may be (reference section 8). */
+const USER_NAME = /^[A-Za-z0-9_-]{1,20}$/;
+const PASSWORD_MAX = 127;
+
+const userName = z.string().check((context) => {
+  if (!USER_NAME.test(context.value)) context.issues.push({ code: "custom", message: "expected 1 to 20 of A-Z, a-z, 0-9, - and _", input: context.value });
+});
+const password = z.string().check((context) => {
+  const { value } = context;
+  // eslint-disable-next-line no-control-regex -- control characters are what is refused
+  if (value === "" || value.length > PASSWORD_MAX || /[\u0000-\u001f\u007f]/.test(value))
+    context.issues.push({ code: "custom", message: `expected 1 to ${PASSWORD_MAX} characters, none of them a control character`, input: "" });
+});
+const userTerms = { isAdmin: z.boolean().optional(), expiryTime: instant.optional() };
+
+export const addUserBody = z.strictObject({ name: userName, password, ...userTerms });
+export const updateUserBody = z.strictObject({ password: password.optional(), ...userTerms });
+
+/** A user as the app takes it, or why its time cannot be that. */
+export const userOf = (name: string, body: z.output<typeof updateUserBody>, now: string): UserSpec | Rejection => {
+  if (body.expiryTime !== undefined && body.expiryTime <= now) return badValue("expiryTime", body.expiryTime, "expected a time that is still to come");
+  return { name, isAdmin: body.isAdmin ?? false, ...present({ password: body.password, expiresAt: body.expiryTime }) };
+};
 
 export const rebootBody = z.strictObject({ rebootOption: deallocationOption.optional() });
 export const reimageBody = z.strictObject({ reimageOption: deallocationOption.optional() });

@@ -1,7 +1,10 @@
 // batchledger tvm ..., sizes: single TVMs, and which sizes there are.
+import { readFile } from "node:fs/promises";
+import path from "node:path";
+import { text } from "node:stream/consumers";
 import type { Command, Invocation } from "../command";
-import { EXIT, Failure } from "../failures";
-import { clean, json, plural, spell, table } from "../output";
+import { EXIT, Failure, usage } from "../failures";
+import { clean, json, plural, spell, table, when } from "../output";
 import * as parse from "../options";
 import { until } from "../waiting";
 
@@ -31,6 +34,19 @@ export const tvmCommands: readonly Command[] = [
     options: { tasks: TASKS, timeout: { type: "string", value: "TIME", help: "keep those that are not free by then (least 5m)" }, wait: { type: "boolean", help: "return when the pool is steady" } },
     run: remove,
   },
+  {
+    words: "tvm user", operands: "add|update|delete POOL TVM NAME", operandsMin: 4, operandsMax: 4, connects: true,
+    summary: "Lets somebody log in to an idle or running TVM, changes that, or ends it.",
+    options: {
+      "password-file": { type: "string", value: "FILE", help: "the first line is the password; - reads standard input (never an argument: others could see it)" },
+      admin: { type: "boolean", help: "the user may administer the machine" },
+      expires: { type: "string", value: "TIME", help: "ISO 8601, such as 2015-06-01T00:00:00Z (default: a day from now)" },
+    },
+    more: "`update` replaces everything: without --password-file nobody logs in with a password any more. Users go when the TVM is\nstarted anew. A service on one machine makes users of that machine: only when it was started as root with --allow-tvm-users.",
+    run: user,
+  },
+  { words: "tvm ssh", operands: "POOL TVM", operandsMin: 2, operandsMax: 2, connects: true, summary: "Shows where and as whom one logs in to a TVM.", options: {}, run: ssh },
+  { words: "tvm rdp", operands: "POOL TVM", operandsMin: 2, operandsMax: 2, connects: true, summary: "Prints the RDP file of a TVM.", options: {}, run: rdp },
   { words: "sizes", operands: "", operandsMin: 0, operandsMax: 0, connects: true, summary: "Lists the sizes that TVMs may have.", options: {}, run: sizes },
 ];
 
@@ -85,6 +101,58 @@ async function remove(call: Invocation): Promise<number> {
   if (call.json) json(call.io, now);
   else call.io.out(`${plural(names.length, "TVM")} ${call.flag("wait") ? "removed" : "leaving"}: pool ${clean(pool)} is to have ${now.targetDedicated}.\n`);
   if (call.flag("wait") && now.resizeError) throw new Failure(EXIT.failed, `${now.resizeError.code}: ${now.resizeError.message ?? ""}`, "Try again, or with --tasks requeue.");
+  return EXIT.ok;
+}
+
+async function user(call: Invocation): Promise<number> {
+  const client = call.client();
+  const [verb, pool, tvm, name] = call.operands as [string, string, string, string];
+  const file = call.text("password-file");
+  const expires = call.text("expires");
+  const terms = { isAdmin: call.flag("admin"), ...(expires === undefined ? {} : { expiryTime: expires }) };
+  if (verb === "delete") await client.deleteTvmUser(pool, tvm, name);
+  else if (verb === "add") {
+    if (file === undefined) throw usage("A new user needs a password: --password-file FILE, or - for standard input.");
+    await client.addTvmUser(pool, tvm, { name, password: await passwordFrom(call, file), ...terms });
+  } else if (verb === "update") await client.updateTvmUser(pool, tvm, { name, ...(file === undefined ? {} : { password: await passwordFrom(call, file) }), ...terms });
+  else throw usage(`"${clean(verb)}" must be add, update or delete.`);
+  if (call.json) json(call.io, { user: name, done: verb });
+  else if (verb === "delete") call.io.out(`User ${clean(name)} is gone.\n`);
+  else call.io.out(`User ${clean(name)} may log in: \`batchledger tvm ssh ${clean(pool)} ${clean(tvm)}\` shows where.\n`);
+  return EXIT.ok;
+}
+
+async function passwordFrom(call: Invocation, file: string): Promise<string> {
+  const content = file === "-" ? await text(call.io.stdin) : await readFile(path.resolve(call.io.cwd, file), "utf8").catch((error: NodeJS.ErrnoException) => {
+    throw new Failure(EXIT.usage, `The file ${file} cannot be read (${error.code}).`);
+  });
+  const [password = ""] = content.split(/\r?\n/, 1);
+  if (password === "") throw new Failure(EXIT.usage, "The password is empty: its first line is taken.");
+  return password;
+}
+
+async function ssh(call: Invocation): Promise<number> {
+  const [pool, tvm] = call.operands as [string, string];
+  const access = await call.client().sshAccess(pool, tvm);
+  if (call.json) json(call.io, access);
+  else if (access.users.length === 0) call.io.out(`${access.host}:${access.port}, from ${clean(access.reachableFrom)}. Nobody may log in yet: batchledger tvm user add ${clean(pool)} ${clean(tvm)} NAME --password-file -\n`);
+  else {
+    call.io.out(`${access.host}:${access.port}, from ${clean(access.reachableFrom)}\n`);
+    call.io.out(table(access.users, [
+      { title: "USER", value: ({ name }) => name },
+      { title: "LOG IN WITH", value: ({ account }) => `ssh ${account}@${access.host}` },
+      { title: "ADMIN", value: ({ isAdmin }) => (isAdmin ? "yes" : "no") },
+      { title: "UNTIL", value: ({ expiryTime }) => when(expiryTime) },
+    ]));
+  }
+  return EXIT.ok;
+}
+
+async function rdp(call: Invocation): Promise<number> {
+  const [pool, tvm] = call.operands as [string, string];
+  const content = await call.client().rdpFile(pool, tvm);
+  if (call.json) json(call.io, { file: content });
+  else call.io.out(content);
   return EXIT.ok;
 }
 
