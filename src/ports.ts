@@ -314,6 +314,8 @@ export interface Policy {
   readonly coresMax?: number;
   /** Users may be made on TVMs: each is a user of the machine's operating system. */
   readonly allowTvmUsers?: boolean;
+  /** Most active work items of one account, and so of its open jobs, of which each has one at most; absent: no limit. */
+  readonly workItemsMax?: number;
   /** Least interval and start window of a schedule, in milliseconds; absent: a minute. */
   readonly scheduleLeastMs?: number;
 }

@@ -27,13 +27,15 @@ export interface EmbeddedSettings {
 export interface Quotas {
   readonly poolsMax?: number;
   readonly coresMax?: number;
+  readonly workItemsMax?: number;
 }
 
 const quota = z.coerce.number().int().min(1).max(1_000_000);
 
-const quotasOf = (poolsMax: number | undefined, coresMax: number | undefined): Quotas => ({
+const quotasOf = (poolsMax: number | undefined, coresMax: number | undefined, workItemsMax: number | undefined): Quotas => ({
   ...(poolsMax === undefined ? {} : { poolsMax }),
   ...(coresMax === undefined ? {} : { coresMax }),
+  ...(workItemsMax === undefined ? {} : { workItemsMax }),
 });
 
 const schema = z.strictObject({
@@ -47,6 +49,7 @@ const schema = z.strictObject({
   poolTvmsMax: z.coerce.number().int().min(1).max(10_000).default(64),
   poolsMax: quota.optional(),
   coresMax: quota.optional(),
+  workItemsMax: quota.optional(),
   allowTvmUsers: z.boolean().default(false),
   scheduleLeastMs: z.coerce.number().int().min(100).default(60_000),
   logLevel: z.enum(["debug", "info", "warn", "error", "silent"]).default("info"),
@@ -61,8 +64,8 @@ export const embeddedSettings = (options: EmbeddedOptions): EmbeddedSettings => 
     const [issue] = parsed.error.issues;
     throw new Error(`The option ${issue?.path.join(".") || "?"} is not usable: ${issue?.message}`);
   }
-  const { poolsMax, coresMax, ...rest } = parsed.data;
-  return Object.freeze({ ...rest, quotas: quotasOf(poolsMax, coresMax), mode: "embedded" as const, data: path.resolve(rest.data) });
+  const { poolsMax, coresMax, workItemsMax, ...rest } = parsed.data;
+  return Object.freeze({ ...rest, quotas: quotasOf(poolsMax, coresMax, workItemsMax), mode: "embedded" as const, data: path.resolve(rest.data) });
 };
 
 // ---------------------------------------------------------------- on Azure
@@ -104,6 +107,7 @@ const azureSchema = z.object({
   BATCHLEDGER_POOL_TVMS_MAX: z.coerce.number().int().min(1).max(1000).default(1000),
   BATCHLEDGER_POOLS_MAX: quota.optional(),
   BATCHLEDGER_CORES_MAX: quota.optional(),
+  BATCHLEDGER_WORK_ITEMS_MAX: quota.optional(),
   BATCHLEDGER_ALLOW_ELEVATED: text.default("False"),
   BATCHLEDGER_TVM_IMAGE: text.optional(),
   BATCHLEDGER_AGENT_URL: address,
@@ -132,7 +136,7 @@ export const azureSettings = (environment: Readonly<Record<string, string | unde
     poolsGroup: found.BATCHLEDGER_POOLS_GROUP,
     subnets: { isolated: found.BATCHLEDGER_POOL_SUBNET, communicating: found.BATCHLEDGER_POOL_SUBNET_COMMUNICATING },
     poolTvmsMax: found.BATCHLEDGER_POOL_TVMS_MAX,
-    quotas: quotasOf(found.BATCHLEDGER_POOLS_MAX, found.BATCHLEDGER_CORES_MAX),
+    quotas: quotasOf(found.BATCHLEDGER_POOLS_MAX, found.BATCHLEDGER_CORES_MAX, found.BATCHLEDGER_WORK_ITEMS_MAX),
     // Templates write booleans as True and False.
     allowElevated: found.BATCHLEDGER_ALLOW_ELEVATED.toLowerCase() === "true",
     tvmImage: found.BATCHLEDGER_TVM_IMAGE,

@@ -19,6 +19,8 @@ const onWorkItem = (
   execute(ports, "workItem", call.by, { stream: workItemStream(workItemKey(call.account, name)), command, condition });
 
 export const addWorkItem = async (ports: Ports, call: Call, name: string, spec: WorkItemSpec): Promise<Outcome<"workItem">> => {
+  const refusal = await workItemQuota(ports, call, name);
+  if (refusal) return refusal;
   const outcome = await onWorkItem(ports, call, name, {
     type: "CreateWorkItem",
     at: call.at,
@@ -29,6 +31,17 @@ export const addWorkItem = async (ports: Ports, call: Call, name: string, spec: 
   });
   if (!isRejection(outcome)) await makeRecentJob(ports, call, outcome.state);
   return outcome;
+};
+
+/** The account has as many active work items as it may have; one of a name that exists is refused for that. */
+const workItemQuota = async (ports: Ports, call: Call, name: string): Promise<Rejection | undefined> => {
+  const { workItemsMax } = ports.policy;
+  if (workItemsMax === undefined) return undefined;
+  const there = await ports.views.keys(workItems, { index: "active", prefix: `${call.account}.`, limit: workItemsMax });
+  if (there.length < workItemsMax) return undefined;
+  const [row] = await ports.views.get(workItems, [workItems.locate(workItemKey(call.account, name))]);
+  if (row && !row.gone) return undefined;
+  return rejection("ActiveJobAndScheduleQuotaReached", `The account may have ${workItemsMax} active work items, and has them: end one first.`);
 };
 
 const sealedAutoPool = (ports: Ports, call: Call, autoPool: AutoPoolSpec): AutoPoolSpec => ({ ...autoPool, spec: sealedSpec(ports, call, autoPool.spec) });

@@ -4,7 +4,7 @@ import { isRejection } from "../../src/domain/decider";
 import { jobKey, poolKey, poolStream, taskKey, taskStream, tvmKey } from "../../src/domain/ids";
 import { jobStep } from "../../src/process/jobStep";
 import { workItemStep } from "../../src/process/workItemStep";
-import { ACCOUNT, BASE, JOB, POOL, type Service, TASK, VERSION, WORK_ITEM, ask, openService, refusal, withJob } from "./support";
+import { ACCOUNT, BASE, JOB, KEYS, POOL, type Service, TASK, VERSION, WORK_ITEM, ask, openService, refusal, withJob } from "./support";
 
 let service: Service;
 beforeEach(async () => {
@@ -315,6 +315,17 @@ describe("work items with schedules", () => {
     }
     const quick = { ports: { ...service.ports, policy: { ...service.ports.policy, scheduleLeastMs: 1000 } } };
     expect((await ask(quick, "POST", "/workitems", { body: { ...WORK_ITEM, schedule: { recurrenceInterval: "PT1S" } } })).status).toBe(201);
+  });
+
+  test("as many active work items as the account may have, and no more", async () => {
+    const full = { ports: { ...service.ports, policy: { ...service.ports.policy, workItemsMax: 1 } } };
+    const add = async (name: string) => ask(full, "POST", "/workitems", { body: { ...WORK_ITEM, name } });
+    expect((await add("w1")).status).toBe(201);
+    expect(refusal(await add("w2"))).toBe("409 ActiveJobAndScheduleQuotaReached");
+    expect(refusal(await add("w1"))).toBe("409 WorkItemExists");
+    expect(refusal(await ask(full, "POST", "/workitems", { body: WORK_ITEM, account: "other", key: KEYS["other"]![0]! }))).toBe("201");
+    await post("/workitems/w1?terminate");
+    expect((await add("w2")).status).toBe(201);
   });
 
   test("PUT replaces everything, PATCH what is given, whole", async () => {

@@ -25,6 +25,7 @@ export const serviceCommands: readonly Command[] = [
       "allow-tvm-users": { type: "boolean", help: "make users of this machine for people who want to log in to TVMs (as root only)" },
       "pool-tvms-max": { type: "string", value: "N", help: "TVMs of one pool at most (default 64)" },
       "pools-max": { type: "string", value: "N", help: "quota: pools of an account at most (default: no limit)" },
+      "work-items-max": { type: "string", value: "N", help: "quota: active work items of an account at most (default: no limit)" },
       "cores-max": { type: "string", value: "N", help: "quota: cores of all TVMs of an account at most (default: no limit)" },
       "log-level": { type: "string", value: "LEVEL", help: `${LEVELS.join(", ")} (default info)` },
     },
@@ -61,9 +62,9 @@ async function start(call: Invocation): Promise<number> {
   const port = call.text("port");
   const leastInterval = call.text("least-interval");
   const limit = (option: string) => (call.text(option) === undefined ? undefined : parse.wholeNumber(`--${option}`, call.text(option) as string, 1, 10_000));
-  const [poolTvmsMax, poolsMax, coresMax] = ["pool-tvms-max", "pools-max", "cores-max"].map(limit);
+  const [poolTvmsMax, poolsMax, coresMax, workItemsMax] = ["pool-tvms-max", "pools-max", "cores-max", "work-items-max"].map(limit);
   const service = await startService({
-    poolTvmsMax, poolsMax, coresMax, allowTvmUsers: call.flag("allow-tvm-users"),
+    poolTvmsMax, poolsMax, coresMax, workItemsMax, allowTvmUsers: call.flag("allow-tvm-users"),
     ...(data === undefined ? {} : { data: path.resolve(call.io.cwd, data) }),
     ...(port === undefined ? {} : { port: parse.wholeNumber("--port", port, 0, 65_535) }),
     ...(bind === undefined ? {} : { bind }),
