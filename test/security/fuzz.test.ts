@@ -14,8 +14,8 @@ import { type Service, openService, ask } from "../api/support";
 import { type Seeded, forSeeds } from "../support/seeded";
 
 const SEEDS = 400;
-/** Generous: the slowest reader takes a hundredth of it. What grows with the square of the text does not. */
-const BOUND_MS = 250;
+/** Generous, for machines that are busy: what grows with the square of the text takes minutes. */
+const BOUND_MS = 3_000;
 
 const PIECES: readonly string[] = [
   "(", ")", "'", "''", "\"", "\\", ",", " ", "\t", "\n", "\r", "\0", "/", "..", ".", "%2e", "%00", "not", "and", "or", "eq", "ne", "gt", "startswith", "name", "state", "creationTime",
