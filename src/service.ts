@@ -3,6 +3,7 @@
 import { createHash } from "node:crypto";
 import { mkdirSync, readFileSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
+import { reportAllMissing } from "./app/missing";
 import { rebuild } from "./app/rebuild";
 import { type Progress, type Verified, verify } from "./app/verify";
 import { usePorts } from "./compose";
@@ -38,6 +39,8 @@ export const startService = async (options: StartOptions = {}): Promise<RunningS
       url = listening;
     });
     writeEndpoint(settings.data, host.url, settings.account);
+    const missing = await reportAllMissing(parts.ports);
+    if (missing > 0) parts.ports.log.info("TVMs have no machine any more: they are started again", { tvms: missing });
     let stopped: Promise<void> | undefined;
     return {
       url: host.url,

@@ -17,6 +17,7 @@ import { LOST_AFTER_MS } from "./agents";
 import { tryEndCertificate } from "./certificates";
 import { execute } from "./execute";
 import { retryParked } from "./feed";
+import { reportMissing } from "./missing";
 import { takeFrom } from "./react";
 import { UPLOADS, UPLOAD_MS } from "./tvmFiles";
 import { ranAtBoot } from "./tvmTasks";
@@ -65,6 +66,8 @@ const freeUnfitTvms = async (ports: Ports, at: string): Promise<void> => {
     else if (row.phase === "restarting") await ports.orchestrations.nudge("pool", poolStream(parentOf(key)));
     else if (row.phase !== "leaving") await takeFrom(ports, key, "tvmRestarted", "requeue", at);
   }
+  // Those that are not there at all need not be waited for.
+  await reportMissing(ports, unfit.map(({ row }) => row).filter(({ phase }) => phase === "unknown"));
 };
 
 const unsettled = async (ports: Ports, view: ViewLayout<never> | ViewLayout): Promise<string[]> =>

@@ -166,6 +166,17 @@ describe("a TVM that falls silent", () => {
     expect(await taskOf(world, "a")).toMatchObject({ phase: "completed" });
   });
 
+  test("and whose machine nobody has, as after a restored backup, is started again at once", async () => {
+    const { agents, agent } = await oneRunning();
+    world.machines.orders.clear();
+    await world.pass(61_000);
+    await world.sweep();
+    await bootAll(world, agents);
+    expect(agents.get(agent.key)).toMatchObject({ boot: 2 });
+    await agents.get(agent.key)!.work();
+    expect(await taskOf(world, "a")).toMatchObject({ phase: "completed", requeueCount: 1 });
+  });
+
   test("right after it joined, before it ever exchanged, is missed like any other: at its second boot too", async () => {
     const { agents, agent } = await oneRunning();
     await agent.exchange();

@@ -33,10 +33,10 @@ test("a service starts on a backup that was made while it ran, with all that was
   await workItem(service.client, "before", "main");
   const address = await service.client.fileAddress("inputs", "a.txt");
   await service.client.upload(address, Buffer.from("kept"), 4);
-  await service.client.addTasks("before", JOB, Array.from({ length: 40 }, (_, index) => ({ name: `t${index}`, commandLine: "/bin/true" })));
-  await allCompleted(service.client, "before", 40);
+  await service.client.addTasks("before", JOB, Array.from({ length: 20 }, (_, index) => ({ name: `t${index}`, commandLine: "/bin/true" })));
+  await allCompleted(service.client, "before", 20);
   await workItem(service.client, "busy", "main");
-  const adding = service.client.addTasks("busy", JOB, Array.from({ length: 300 }, (_, index) => ({ name: `t${index}`, commandLine: "/bin/true" })));
+  const adding = service.client.addTasks("busy", JOB, Array.from({ length: 100 }, (_, index) => ({ name: `t${index}`, commandLine: "/bin/true" })));
   expect(await run("backup", copy, "--data", data, "--json")).toMatchObject({ code: 0, err: "" });
   expect((await run("backup", copy, "--data", data)).err).toContain("is not empty");
   expect((await run("verify", "--data", data)).err).toContain("in use");
@@ -46,7 +46,7 @@ test("a service starts on a backup that was made while it ran, with all that was
   const looked = await run("verify", "--data", copy, "--json");
   expect([looked.code, JSON.parse(looked.out)]).toMatchObject([0, { problems: 0, faults: [] }]);
   const again = await start(copy);
-  expect(await again.client.counts("before", JOB)).toMatchObject({ completed: 40 });
+  expect(await again.client.counts("before", JOB)).toMatchObject({ completed: 20 });
   const { active = 0, assigned = 0, running = 0, completed = 0 } = (await again.client.counts("busy", JOB).catch(() => ({}))) as Partial<Record<string, number>>;
   await allCompleted(again.client, "busy", active + assigned + running + completed, 60_000);
   expect(existsSync(path.join(copy, "files"))).toBe(true);
