@@ -1,6 +1,7 @@
 // Hands the event store's commits to Cosmos DB (change feed) functions, in order, one batch of each function at a time.
 // A batch that fails is tried again for ever with growing pauses, so that none is dropped; the position is kept after
-// success only, so a batch may come twice. Every such function reads the one feed there is, whatever container it names.
+// success only, so a batch may come twice. Every such function reads the one feed there is, whatever container it names. A feed that
+// has ranges is read range by range, each by the host that holds its lease.
 
 import type { Commit, EventStore, FeedSource } from "../ports";
 import { byReference, functionsOf, log } from "./functionsCore";
@@ -9,15 +10,23 @@ import { nextTurn } from "./clock";
 import type { HostClock } from "./clock";
 import type { Invoker, RetryContext } from "./invoke";
 import { messageOf, retryContextOf } from "./retry";
+import type { Leases } from "./leases";
 import type { HostStore } from "./store";
 import { stopAll } from "./timerPump";
 import type { Pump } from "./timerPump";
 
-export type Feed = Pick<EventStore, "readFeed"> & FeedSource;
+export interface Feed extends FeedSource {
+  /** Of one range, or of all there is. */
+  readFeed(position: string | undefined, limit: number, range?: string): ReturnType<EventStore["readFeed"]>;
+  /** Parts that can be read side by side; a stream is within one of them. Absent: it cannot be parted. */
+  readonly ranges?: readonly string[];
+}
 
 /** Makes the pump for all change feed functions. */
-export function createFeedPump(invoker: Invoker, clock: HostClock, store: HostStore, feed: Feed): Pump {
-  const readers = functionsOf("cosmosdbtrigger").map((fn) => reader(fn, invoker, clock, store, feed));
+export function createFeedPump(invoker: Invoker, clock: HostClock, store: HostStore, feed: Feed, leases: Leases): Pump {
+  const parts = feed.ranges ?? [undefined];
+  for (const { name } of functionsOf("cosmosdbtrigger")) leases.offer(`feed:${name}`, parts.map((range) => keyOf(name, range)));
+  const readers = functionsOf("cosmosdbtrigger").flatMap((fn) => parts.map((range) => reader({ fn, range, invoker, clock, store, feed, leases })));
   return {
     start: () => readers.forEach((each) => each.start()),
     stop: () => stopAll(readers),
@@ -29,10 +38,23 @@ const firstPauseMs = 100;
 const longestPauseMs = 30_000;
 const skipLimit = 1_000;
 
-function reader(fn: RegisteredFunction, invoker: Invoker, clock: HostClock, store: HostStore, feed: Feed): Pump {
+const keyOf = (name: string, range: string | undefined): string => `feed:${name}${range === undefined ? "" : `:${range}`}`;
+
+interface ReaderOptions {
+  readonly fn: RegisteredFunction;
+  readonly range: string | undefined;
+  readonly invoker: Invoker;
+  readonly clock: HostClock;
+  readonly store: HostStore;
+  readonly feed: Feed;
+  readonly leases: Leases;
+}
+
+function reader({ fn, range, invoker, clock, store, feed, leases }: ReaderOptions): Pump {
   const options = fn.trigger as { maxItemsPerInvocation?: number; startFromBeginning?: boolean };
   const { maxItemsPerInvocation: itemsMax = itemsMaxDefault, startFromBeginning = false } = options;
-  const key = `feed:${fn.name}`;
+  const key = keyOf(fn.name, range);
+  const read = (from: string | undefined, limit: number) => (range === undefined ? feed.readFeed(from, limit) : feed.readFeed(from, limit, range));
   let position: string | undefined;
   let reading = false;
   let again = false;
@@ -45,7 +67,7 @@ function reader(fn: RegisteredFunction, invoker: Invoker, clock: HostClock, stor
 
   function kick(): void {
     again = true;
-    if (!reading && !stopped) running = readAll();
+    if (!reading && !stopped && leases.holds(key)) running = readAll();
   }
 
   async function readAll(): Promise<void> {
@@ -66,12 +88,15 @@ function reader(fn: RegisteredFunction, invoker: Invoker, clock: HostClock, stor
 
   /** Reads and hands over one batch; false when there was nothing. */
   async function readOne(): Promise<boolean> {
-    const { commits, position: next } = await feed.readFeed(position, itemsMax);
+    if (!leases.holds(key)) return false;
+    // Another host may have read on from where this one was.
+    if (store.shared) position = store.read(key);
+    const { commits, position: next } = await read(position, itemsMax);
     if (commits.length === 0) return false;
     if (stopped) return false;
     await invoker.invoke(fn, { data: byReference(commits satisfies Commit[]), triggerMetadata: {}, ...retryContext() });
     position = next;
-    store.write(key, next);
+    if (leases.stillHolds(key)) store.write(key, next);
     return true;
   }
 
@@ -101,9 +126,9 @@ function reader(fn: RegisteredFunction, invoker: Invoker, clock: HostClock, stor
     while (position === undefined && !startFromBeginning && !stopped) {
       let end: string | undefined;
       for (;;) {
-        const read: { commits: Commit[]; position: string } = await feed.readFeed(end, skipLimit);
-        end = read.position;
-        if (read.commits.length < skipLimit) break;
+        const page: { commits: Commit[]; position: string } = await read(end, skipLimit);
+        end = page.position;
+        if (page.commits.length < skipLimit) break;
       }
       store.write(key, end);
       position = end;

@@ -2,13 +2,13 @@
 // stops cleanly. It composes no adapters: queues, feed and files are given to it.
 
 import path from "node:path";
-import type { EventStore, FeedSource, Files, Log, QueueSource } from "../ports";
+import type { Files, Log, QueueSource } from "../ports";
 import { createBlobDoor } from "./blobs";
 import type { SignedAccess } from "./blobs";
 import { systemClock } from "./clock";
 import type { HostClock } from "./clock";
 import { createDurableApi } from "./durableHttp";
-import { createFeedPump } from "./feedPump";
+import { type Feed, createFeedPump } from "./feedPump";
 import { byReference, registry } from "./functionsCore";
 import type { LogSink } from "./functionsCore";
 import { createAdminDoor } from "./admin";
@@ -18,6 +18,7 @@ import { createFront } from "./http";
 import type { Front, HttpLimits, Keys } from "./http";
 import { createInvoker } from "./invoke";
 import type { InputProviders, Invoker } from "./invoke";
+import { type Leases, createLeases } from "./leases";
 import { loadApp, runAppHooks } from "./loadApp";
 import type { LoadedApp } from "./loadApp";
 import { createQueuePump } from "./queuePump";
@@ -44,7 +45,9 @@ export interface HostOptions {
   /** FULL: even a crash of the machine loses no turn. NORMAL unless told. */
   readonly synchronous?: "NORMAL" | "FULL";
   readonly queueSource?: QueueSource;
-  readonly feed?: Pick<EventStore, "readFeed"> & FeedSource;
+  readonly feed?: Feed;
+  /** Other hosts share the folder: its task hub, its keys, and the ranges of the feed. */
+  readonly shared?: boolean;
   /** Files to serve behind signed addresses under /files/. */
   readonly files?: Files;
   readonly parseSigned?: (url: URL) => SignedAccess | undefined;
@@ -80,7 +83,7 @@ export async function startHost(options: HostOptions): Promise<RunningHost> {
   const settings = readHostSettings(options.hostJson, appDir);
   registry.sink = logSink(options.log);
   const app = await loadApp({ appDir, loadFunctions: options.loadFunctions });
-  const store = openStore(options.dataDir, options.synchronous ?? "NORMAL");
+  const store = openStore(options.dataDir, options.synchronous ?? "NORMAL", options.shared);
   try {
     return await run(options, settings, store, app);
   } catch (error) {
@@ -94,7 +97,8 @@ async function run(options: HostOptions, settings: HostSettings, store: HostStor
   const inputs: InputProviders = new Map();
   const invoker = createInvoker(inputs, clock);
   const { activitiesMax, orchestratorsMax, functionTimeoutMs } = settings;
-  const taskHub = createTaskHub({ invoker, clock, store, activitiesMax, orchestratorsMax, functionTimeoutMs });
+  const leases = createLeases(store, clock);
+  const taskHub = createTaskHub({ invoker, clock, store, leases, activitiesMax, orchestratorsMax, functionTimeoutMs });
   const keys: Keys = { master: store.secret("key:master"), host: store.secret("key:host"), system: store.secret("key:system") };
   const durable = createDurableApi({ hub: taskHub, hubName: settings.hubName, keys, rpcToken: store.secret("rpc:token") });
   const state = { stopping: false };
@@ -105,7 +109,7 @@ async function run(options: HostOptions, settings: HostSettings, store: HostStor
   const { routePrefix } = settings;
   const limits = options.limits ?? {};
   const front = createFront({ invoker, clock, streamServer, routePrefix, keys, doors, extraHosts, limits });
-  const pumps = createPumps(options, settings, invoker, clock, store);
+  const pumps = createPumps(options, settings, invoker, clock, store, leases);
   assertSupported();
 
   const port = await front.listen(options.port, bind);
@@ -117,20 +121,21 @@ async function run(options: HostOptions, settings: HostSettings, store: HostStor
   process.env["WEBSITE_HOSTNAME"] = `localhost:${port}`;
   const url = `http://${ownHost}:${port}`;
   options.onListening?.(url);
+  leases.start();
   taskHub.start();
   for (const pump of pumps) pump.start();
 
   let stopped: Promise<void> | undefined;
   const stop = (): Promise<void> => {
     state.stopping = true;
-    return (stopped ??= shutDown({ options, front, pumps, taskHub, invoker, store, clock }));
+    return (stopped ??= shutDown({ options, front, pumps, taskHub, leases, invoker, store, clock }));
   };
   return { url, port, taskHub, keys, stop };
 }
 
-function createPumps(options: HostOptions, settings: HostSettings, invoker: Invoker, clock: HostClock, store: HostStore): Pump[] {
+function createPumps(options: HostOptions, settings: HostSettings, invoker: Invoker, clock: HostClock, store: HostStore, leases: Leases): Pump[] {
   const pumps: Pump[] = [];
-  if (options.feed) pumps.push(createFeedPump(invoker, clock, store, options.feed));
+  if (options.feed) pumps.push(createFeedPump(invoker, clock, store, options.feed, leases));
   if (options.queueSource) pumps.push(createQueuePump(invoker, clock, options.queueSource, settings));
   if (options.timers !== false) pumps.push(createTimerPump(invoker, clock, store));
   return pumps;
@@ -141,13 +146,14 @@ interface Parts {
   readonly front: Front;
   readonly pumps: readonly Pump[];
   readonly taskHub: TaskHub;
+  readonly leases: Leases;
   readonly invoker: Invoker;
   readonly store: HostStore;
   readonly clock: HostClock;
 }
 
 /** The listener closes last: handlers that still run may talk to the durable client, which comes in through it. */
-async function shutDown({ options, front, pumps, taskHub, invoker, store, clock }: Parts): Promise<void> {
+async function shutDown({ options, front, pumps, taskHub, leases, invoker, store, clock }: Parts): Promise<void> {
   const drainMs = options.drainMs ?? drainMsDefault;
   front.refuse();
   options.onStopping?.();
@@ -155,6 +161,7 @@ async function shutDown({ options, front, pumps, taskHub, invoker, store, clock 
   if (!(await within(settled, drainMs, clock))) options.log.warn("Stopping with invocations still running.", { running: invoker.active });
   await runAppHooks("appTerminate");
   await front.close();
+  leases.stop();
   store.close();
 }
 

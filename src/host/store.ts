@@ -1,4 +1,5 @@
-// The host's own database file: orchestration histories, timer status, feed positions, keys. One process owns it at a time.
+// The host's own database file: orchestration histories, timer status, feed positions, keys. One process owns it at a time, unless
+// all who open it say that they share it.
 // It holds nothing of the app's data.
 
 import fs from "node:fs";
@@ -10,6 +11,8 @@ import type { StatementSync } from "node:sqlite";
 export type SqlValue = null | number | string;
 
 export interface HostStore {
+  /** Other hosts work on the same file. */
+  readonly shared: boolean;
   /** Runs a statement; prepared once. */
   run(sql: string, ...values: SqlValue[]): number;
   get<T>(sql: string, ...values: SqlValue[]): T | undefined;
@@ -32,12 +35,12 @@ export interface HostStore {
  * With `synchronous: "NORMAL"` a crash of the process loses nothing; of the machine, the last moments: the app's own events
  * are the truth, and what follows from them is repeated.
  */
-export function openStore(dataDir: string | undefined, synchronous: "NORMAL" | "FULL"): HostStore {
+export function openStore(dataDir: string | undefined, synchronous: "NORMAL" | "FULL", shared = false): HostStore {
   const file = dataDir === undefined ? ":memory:" : path.join(dataDir, "taskhub.db");
   if (dataDir !== undefined) fs.mkdirSync(dataDir, { recursive: true, mode: 0o700 });
   const database = new DatabaseSync(file, { timeout: lockTimeoutMs });
   try {
-    database.exec(`PRAGMA locking_mode=EXCLUSIVE; PRAGMA journal_mode=WAL; PRAGMA synchronous=${synchronous};
+    database.exec(`${shared ? "" : "PRAGMA locking_mode=EXCLUSIVE;"} PRAGMA journal_mode=WAL; PRAGMA synchronous=${synchronous};
       PRAGMA wal_autocheckpoint=4000; PRAGMA cache_size=-32000;
       BEGIN EXCLUSIVE; CREATE TABLE IF NOT EXISTS kv(k TEXT PRIMARY KEY, v TEXT NOT NULL) WITHOUT ROWID; COMMIT;`);
     if (dataDir !== undefined) fs.chmodSync(file, 0o600);
@@ -46,7 +49,7 @@ export function openStore(dataDir: string | undefined, synchronous: "NORMAL" | "
     const reason = error instanceof Error ? error.message : String(error);
     throw new Error(`Cannot open ${file}: ${reason}. Does another host use this folder?`, { cause: error });
   }
-  return overDatabase(database);
+  return overDatabase(database, shared);
 }
 
 // A host that was killed lets go of its lock at once; one that is just ending, within moments.
@@ -54,7 +57,7 @@ const lockTimeoutMs = 2_000;
 // Statements come from a fixed set of texts, so this is never reached; it bounds the memory if that should change.
 const statementsMax = 200;
 
-function overDatabase(database: DatabaseSync): HostStore {
+function overDatabase(database: DatabaseSync, shared: boolean): HostStore {
   const statements = new Map<string, StatementSync>();
   const prepare = (sql: string): StatementSync => {
     let statement = statements.get(sql);
@@ -66,6 +69,7 @@ function overDatabase(database: DatabaseSync): HostStore {
     return statement;
   };
   const store: HostStore = {
+    shared,
     run: (sql, ...values) => Number(prepare(sql).run(...values).changes),
     get: <T>(sql: string, ...values: SqlValue[]) => prepare(sql).get(...values) as T | undefined,
     all: <T>(sql: string, ...values: SqlValue[]) => prepare(sql).all(...values) as T[],
@@ -77,9 +81,9 @@ function overDatabase(database: DatabaseSync): HostStore {
     secret(key) {
       const known = store.read(key);
       if (known !== undefined) return known;
-      const made = randomBytes(32).toString("base64url");
-      store.write(key, made);
-      return made;
+      // Of two hosts that make one at the same time, the first has made it.
+      store.run("INSERT OR IGNORE INTO kv(k,v) VALUES(?,?)", key, randomBytes(32).toString("base64url"));
+      return store.read(key) as string;
     },
     close() {
       gather.flush();

@@ -10,6 +10,7 @@ import type { RegisteredFunction } from "./functionsCore";
 import type { Invoker } from "./invoke";
 import { runOrchestrator } from "./orchestratorTurn";
 import type { OrchestratorState } from "./orchestratorTurn";
+import { type Leases, leaseMs } from "./leases";
 import { eventType, replay, ReplayError } from "./replay";
 import type { HistoryEvent, ReplayResult } from "./replay";
 import { messageOf } from "./retry";
@@ -21,6 +22,7 @@ export interface TaskHubOptions {
   readonly invoker: Invoker;
   readonly clock: HostClock;
   readonly store: HostStore;
+  readonly leases: Leases;
   readonly activitiesMax: number;
   readonly orchestratorsMax: number;
   /** An activity that takes longer has failed; its late result counts for nothing. */
@@ -64,11 +66,13 @@ export const isEnded = (instance: Instance): boolean => endStatuses.has(instance
 // Many messages in one turn cost one replay; a bound keeps the turn short.
 const messagesATurnMax = 500;
 const abortedPauseMs = 1_000;
+/** As many shares of the orchestrations as the platform has by default. */
+const partitions = 4;
 const idLengthMax = 100;
 
 /** Makes the task hub over the registered orchestrators and activities. */
 export function createTaskHub(options: TaskHubOptions): TaskHub {
-  const { invoker, clock } = options;
+  const { invoker, clock, leases } = options;
   const store = openTaskHubStore(options.store);
   /** Instances with visible messages, oldest first. */
   const ready = new Set<string>();
@@ -87,6 +91,38 @@ export function createTaskHub(options: TaskHubOptions): TaskHub {
     return (latest = Math.max(latest, clock.now()));
   }
 
+  // ---------------------------------------------------------------- shared with other hosts
+
+  leases.offer("hub", Array.from({ length: partitions }, (_, index) => `hub:${index}`));
+  leases.onLook((gained) => {
+    // What came while another host had these orchestrations has to be found, timers that were due included.
+    if (gained) lookedUntil = 0;
+    for (const id of store.instancesWaiting()) ready.add(id);
+    alarm?.cancel();
+    ring();
+  });
+  leases.onRenewal((until) => store.renewClaims(leases.owner, until));
+  const shareOf = (id: string): string => `hub:${Array.from(id).reduce((sum, character) => sum + character.charCodeAt(0), 0) % partitions}`;
+
+  /** Keeps what a turn of this orchestration has come to, unless another host has it now: then that one has the turn again. */
+  const keep = (id: string, work: () => void): Promise<void> =>
+    store.together(() => {
+      if (leases.stillHolds(shareOf(id))) work();
+    });
+
+  let claiming = false;
+  async function claimActivities(): Promise<void> {
+    const now = clock.now();
+    if (claiming || stopped || working.size >= options.activitiesMax || !store.hasFreeWork(now)) return;
+    claiming = true;
+    try {
+      const claimed = await store.together(() => store.claimWork(leases.owner, now, now + leaseMs, options.activitiesMax - working.size));
+      for (const work of claimed) if (!working.has(work.seq)) startActivity(work);
+    } finally {
+      claiming = false;
+    }
+  }
+
   // ---------------------------------------------------------------- scheduling
 
   function kick(): void {
@@ -103,6 +139,7 @@ export function createTaskHub(options: TaskHubOptions): TaskHub {
       if (turning.size >= options.orchestratorsMax) break;
       if (turning.has(id)) continue;
       ready.delete(id);
+      if (!leases.holds(shareOf(id))) continue;
       turning.add(id);
       void settle(turn(id), `The turn of '${id}'`, () => {
         turning.delete(id);
@@ -110,7 +147,8 @@ export function createTaskHub(options: TaskHubOptions): TaskHub {
       });
     }
     const free = options.activitiesMax - working.size;
-    if (free > 0) for (const work of store.workAfter(workSeen, free)) startActivity(work);
+    if (options.store.shared) void claimActivities().catch((error: unknown) => log("error", "system", `Claiming activities: ${messageOf(error)}`));
+    else if (free > 0) for (const work of store.workAfter(workSeen, free)) startActivity(work);
   }
 
   function startActivity(work: WorkRow): void {
@@ -178,20 +216,20 @@ export function createTaskHub(options: TaskHubOptions): TaskHub {
     const rows = store.inbox(id, now(), messagesATurnMax);
     if (rows.length === messagesATurnMax) ready.add(id);
     const events = readInbox(rows, instance);
-    if (!instance || isEnded(instance) || events.length === 0) return store.together(() => consume(rows));
+    if (!instance || isEnded(instance) || events.length === 0) return keep(id, () => consume(rows));
     const at = Math.max(now(), instance.updated);
     const begun = protocolEvent(eventType.orchestratorStarted, at);
     const past = store.history(id);
     const terminated = events.find((event) => event.EventType === eventType.executionTerminated);
     if (terminated) {
       const end = { status: "Terminated", output: String(terminated["Input"]), custom: instance.custom } as const;
-      return store.together(() => finish(instance, end, { events: [begun, terminated], number: past.length, at }));
+      return keep(id, () => finish(instance, end, { events: [begun, terminated], number: past.length, at }));
     }
     const fn = findFunction("orchestrationtrigger", instance.name);
     const fresh = [begun, ...events];
     const state = fn ? await runOrchestrator(invoker, fn, instance, past, fresh) : missingOrchestrator(instance.name);
     const decided = decide(instance.name, [...past.flatMap(parseTurn), ...fresh], state);
-    await store.together(() => {
+    await keep(id, () => {
       consume(rows);
       commitTurn(instance, state, decided, { events: fresh, number: past.length, at });
     });
@@ -286,7 +324,7 @@ export function createTaskHub(options: TaskHubOptions): TaskHub {
       const instance = store.instance(id);
       if (!instance || isEnded(instance)) return create(id, fn, input);
       // A turn that is under way has read its messages already; what waits without one will be read.
-      if (!turning.has(id) && store.hasEvent(id, event)) return;
+      if (leases.holds(shareOf(id)) && !turning.has(id) && store.hasEvent(id, event)) return;
       post(id, null, protocolEvent(eventType.eventRaised, now(), { Name: event, Input: "{}" }));
     });
     kick();

@@ -69,6 +69,14 @@ export function openTaskHubStore(store: HostStore) {
   for (const statement of schema.split(";")) if (statement.trim() !== "") store.run(statement);
   // Never handed out again, even when the newest rows are gone: the dispatcher remembers the last one that it saw.
   let lastWork = store.get<{ last: number | null }>("SELECT max(seq) AS last FROM work")?.last ?? 0;
+  if (store.shared) store.run("CREATE TABLE IF NOT EXISTS claims(seq INTEGER PRIMARY KEY, owner TEXT NOT NULL, until INTEGER NOT NULL)");
+  const nextWork = (): number => {
+    if (!store.shared) return ++lastWork;
+    // Whoever claims work asks the table, not its memory; and a number must not come again either.
+    const last = Number(store.read("work:last") ?? 0) + 1;
+    store.write("work:last", String(last));
+    return last;
+  };
   return {
     together: <T>(work: () => T): Promise<T> => store.together(work),
 
@@ -160,10 +168,24 @@ export function openTaskHubStore(store: HostStore) {
 
     addWork(work: Omit<WorkRow, "seq">): void {
       const sql = "INSERT INTO work(seq,id,exec,task,name,input) VALUES(?,?,?,?,?,?)";
-      store.run(sql, ++lastWork, work.id, work.exec, work.task, work.name, work.input);
+      store.run(sql, nextWork(), work.id, work.exec, work.task, work.name, work.input);
     },
 
     workAfter: (seq: number, limit: number): WorkRow[] => store.all<WorkRow>("SELECT * FROM work WHERE seq>? ORDER BY seq LIMIT ?", seq, limit),
+
+    /** Work that no live host has; it is this one's from now on, for as long as it renews. */
+    claimWork(owner: string, now: number, until: number, limit: number): WorkRow[] {
+      const found = store.all<WorkRow>("SELECT * FROM work WHERE seq NOT IN (SELECT seq FROM claims WHERE until>?) ORDER BY seq LIMIT ?", now, limit);
+      for (const { seq } of found) store.run("INSERT OR REPLACE INTO claims(seq,owner,until) VALUES(?,?,?)", seq, owner, until);
+      return found;
+    },
+
+    renewClaims(owner: string, until: number): void {
+      store.run("UPDATE claims SET until=? WHERE owner=?", until, owner);
+      store.run("DELETE FROM claims WHERE seq NOT IN (SELECT seq FROM work)");
+    },
+
+    hasFreeWork: (now: number): boolean => store.get("SELECT 1 FROM work WHERE seq NOT IN (SELECT seq FROM claims WHERE until>?) LIMIT 1", now) !== undefined,
 
     /** True when the activity was still wanted. */
     removeWork: (seq: number): boolean => store.run("DELETE FROM work WHERE seq=?", seq) > 0,

@@ -2,6 +2,7 @@
 // the local host and the agents are the built ones, unchanged; what differs is which adapters they were given.
 import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
+import { ChangeFeedStartFrom } from "@azure/cosmos";
 import type { AzureAddresses } from "./azureStandIns";
 import { standInTemplate } from "./resourceManager";
 
@@ -34,6 +35,8 @@ export interface AzureServiceOptions {
   readonly machines: "scaleSets" | "processes";
   /** Where agents find the service, when several copies stand behind one address. */
   readonly url?: string;
+  /** Folder that all copies share, as on Azure they share the storage of the platform: keys, and the task hub with its leases. */
+  readonly shared?: string;
 }
 
 type Ports = ReturnType<typeof azure>["ports"];
@@ -45,7 +48,7 @@ export interface AzureService {
 }
 
 export const startAzureService = async (options: AzureServiceOptions): Promise<AzureService> => {
-  const { data, addresses, logLevel } = options;
+  const { data, addresses, logLevel, shared = data } = options;
   mkdirSync(data, { recursive: true, mode: 0o711 });
   const log = consoleLog(logLevel);
   const endpointFile = path.join(data, "service.json");
@@ -63,8 +66,8 @@ export const startAzureService = async (options: AzureServiceOptions): Promise<A
       logLevel,
     },
     {
-      sealer: aesSealer(path.join(data, "keys", "service.secret")),
-      accounts: fileAccounts(path.join(data, "keys"), ["local"]),
+      sealer: aesSealer(path.join(shared, "keys", "service.secret")),
+      accounts: fileAccounts(path.join(shared, "keys"), ["local"]),
       certificates: keyVaultCertificates({
         vault: addresses.keyVault.url,
         credential: { getToken: async () => ({ token: "a token", expiresOnTimestamp: Date.now() + 3_600_000 }) },
@@ -75,16 +78,16 @@ export const startAzureService = async (options: AzureServiceOptions): Promise<A
   );
   const ports: Ports = parts.ports;
   const source = serviceBusSource(addresses.serviceBus, { clock: systemClock, log });
-  const feed = polled(ports.eventStore);
+  const feed = await polledFeed(parts);
   provideCoreModule();
-  usePorts(ports, (documents) => (documents.some((document) => "s" in (document as object)) ? commitsOfFeed(documents) : (documents as never)));
-  const host = await startHost({ appDir: root, port: options.port || lastPort(data), dataDir: data, queueSource: source, feed, log, onStopping: parts.stopWaiting });
+  usePorts(ports, commitsOfFeed);
+  const host = await startHost({ appDir: root, port: options.port || lastPort(data), dataDir: shared, shared: shared !== data, queueSource: source, feed, log, onStopping: parts.stopWaiting });
   url = host.url;
   writeWhole(path.join(data, "port.json"), { port: host.port });
   writeWhole(endpointFile, { url, pid: process.pid });
   return {
     url,
-    keyFile: path.join(data, "keys", "local.key"),
+    keyFile: path.join(shared, "keys", "local.key"),
     async stop(): Promise<void> {
       await host.stop();
       feed.stop();
@@ -106,11 +109,18 @@ const scaleSets = ({ resourceManager }: AzureAddresses, endpoint: () => string, 
     client: { endpoint: resourceManager.url, tlsOptions: { ca: resourceManager.ca } },
   });
 
-/** The platform's trigger looks again and again; so does this. */
-const polled = (eventStore: Ports["eventStore"]) => {
+/** The change feed as the platform's trigger reads it: by range, again and again, handing over the documents. */
+const polledFeed = async ({ cosmos }: ReturnType<typeof azure>) => {
+  const ranges = await cosmos.call("feed.ranges", () => cosmos.events.getFeedRanges() as unknown as Promise<object[]>);
   const timers = new Set<NodeJS.Timeout>();
   return {
-    ...eventStore,
+    ranges: ranges.map((_, index) => String(index)),
+    async readFeed(position: string | undefined, limit: number, range?: string) {
+      const from = position === undefined ? ChangeFeedStartFrom.Beginning(ranges[Number(range)] as never) : ChangeFeedStartFrom.Continuation(position);
+      const page = await cosmos.call("feed.read", () => cosmos.events.items.getChangeFeedIterator<FeedDocument>({ maxItemCount: limit, changeFeedStartFrom: from }).readNext());
+      const documents = [...((page.result ?? []) as FeedDocument[])].toSorted((a, b) => a._lsn - b._lsn || a.v - b.v);
+      return { commits: documents as never[], position: page.continuationToken };
+    },
     onAppend(listener: () => void) {
       const timer = setInterval(listener, FEED_POLL_MS);
       timers.add(timer);
@@ -119,6 +129,11 @@ const polled = (eventStore: Ports["eventStore"]) => {
     stop: () => timers.forEach((timer) => clearInterval(timer)),
   };
 };
+
+interface FeedDocument {
+  readonly v: number;
+  readonly _lsn: number;
+}
 
 const writeWhole = (file: string, content: object): void => {
   writeFileSync(`${file}.new`, JSON.stringify(content));
