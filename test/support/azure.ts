@@ -16,7 +16,8 @@ export interface AzureComposition extends Composition {
   close(): Promise<void>;
 }
 
-export const azureParts = (machines: AzureServiceOptions["machines"], changes: Partial<AzureServiceOptions> = {}): AzureComposition => {
+/** What `start` is given beside the folder: one JSON text of options that differ. */
+export const azureParts = (machines: AzureServiceOptions["machines"]): AzureComposition => {
   const sets = new Map<string, Promise<AzureStandIns>>();
   const known = new Map<string, AzureStandIns>();
   let azurite: Promise<Azurite> | undefined;
@@ -36,8 +37,9 @@ export const azureParts = (machines: AzureServiceOptions["machines"], changes: P
     share: 0.1,
     lookMs: 150,
     standIns,
-    async launch(data) {
+    async launch(data, [more = "{}"]) {
       const { addresses } = await standIns(data);
+      const changes = JSON.parse(more) as Partial<AzureServiceOptions>;
       const own = changes.data ?? data;
       mkdirSync(own, { recursive: true, mode: 0o711 });
       const file = path.join(own, "options.json");
