@@ -264,6 +264,20 @@ resource wakes 'Microsoft.ServiceBus/namespaces/queues@2024-01-01' = {
   }
 }
 
+// Hints between the copies of the app: a session is a copy. One that comes late is worth nothing.
+resource signals 'Microsoft.ServiceBus/namespaces/queues@2024-01-01' = {
+  parent: bus
+  name: 'signals'
+  properties: {
+    requiresDuplicateDetection: false
+    requiresSession: true
+    maxDeliveryCount: 10
+    lockDuration: 'PT1M'
+    defaultMessageTimeToLive: 'PT10S'
+    deadLetteringOnMessageExpiration: false
+  }
+}
+
 // Every domain event, for others to subscribe to. Its id depends on the event alone: published again, it is a duplicate.
 resource eventsTopic 'Microsoft.ServiceBus/namespaces/topics@2024-01-01' = {
   parent: bus
@@ -349,6 +363,28 @@ resource receiveWakesRole 'Microsoft.Authorization/roleAssignments@2022-04-01' =
 resource sendWakesRole 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   name: guid(wakes.id, principalId, roles.serviceBusDataSender)
   scope: wakes
+  properties: {
+    principalId: principalId
+    principalType: 'ServicePrincipal'
+    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roles.serviceBusDataSender)
+  }
+}
+
+// Reason: each copy of the app receives the hints that are for it.
+resource receiveSignalsRole 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
+  name: guid(signals.id, principalId, roles.serviceBusDataReceiver)
+  scope: signals
+  properties: {
+    principalId: principalId
+    principalType: 'ServicePrincipal'
+    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roles.serviceBusDataReceiver)
+  }
+}
+
+// Reason: whoever has news for a TVM tells the copy where the TVM waits.
+resource sendSignalsRole 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
+  name: guid(signals.id, principalId, roles.serviceBusDataSender)
+  scope: signals
   properties: {
     principalId: principalId
     principalType: 'ServicePrincipal'

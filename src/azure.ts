@@ -10,9 +10,9 @@ import { cosmosViews } from "./adapters/cosmosViews";
 import { keyVaultAccounts } from "./adapters/keyVaultAccounts";
 import { keyVaultCertificates } from "./adapters/keyVaultCertificates";
 import { keyVaultSealer } from "./adapters/keyVaultSealer";
-import { localSignals } from "./adapters/localSignals";
 import { scaleSetMachines } from "./adapters/scaleSetMachines";
 import { type ServiceBusAddress, serviceBus } from "./adapters/serviceBus";
+import { serviceBusSignals } from "./adapters/serviceBusSignals";
 import { consoleLog, systemClock, systemRandom } from "./adapters/system";
 import type { BasePorts } from "./compose";
 import { partitionOf } from "./domain/ids";
@@ -39,10 +39,11 @@ export const azure = (options: AzureOptions, own: Pick<BasePorts, "sealer" | "ac
   const log = consoleLog(options.logLevel);
   const cosmos = openCosmos(options.cosmos, { clock: systemClock, random: systemRandom });
   const bus = serviceBus(options.serviceBus, { random: systemRandom, clock: systemClock, log });
-  const signals = localSignals(systemClock);
+  const views = cosmosViews(cosmos);
+  const signals = serviceBusSignals({ address: options.serviceBus, bus, views, clock: systemClock, random: systemRandom, log });
   const ports: BasePorts = {
     eventStore: cosmosEventStore(cosmos, partitionOf),
-    views: cosmosViews(cosmos),
+    views,
     bus,
     files: blobFiles({ ...options.blobs, clock: systemClock }),
     policy: options.policy,
@@ -55,8 +56,9 @@ export const azure = (options: AzureOptions, own: Pick<BasePorts, "sealer" | "ac
   return {
     ports,
     cosmos,
-    stopWaiting: () => signals.close(),
+    stopWaiting: () => void signals.close(),
     async close() {
+      await signals.close();
       await bus.close();
       cosmos.close();
     },

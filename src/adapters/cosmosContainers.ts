@@ -37,6 +37,7 @@ export const cosmosPartitionedIndexes: Readonly<Record<string, readonly string[]
   jobs: ["workItem"],
   pools: ["name"],
   workItems: ["name"],
+  processes: ["seen"],
 };
 
 /** Makes the database and its containers where they are missing: for stand-ins; on Azure the infrastructure does it. */

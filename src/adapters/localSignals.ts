@@ -15,7 +15,8 @@ interface Waiter {
 /** Topics that were notified while nobody waited, as far as they are remembered: the oldest is forgotten first. */
 const rememberedMax = 10_000;
 
-export function localSignals(clock: Clock): Signals & { close(): void } {
+/** `notify` says whether somebody here has waited for it. */
+export function localSignals(clock: Clock): Omit<Signals, "notify"> & { notify(topic: string): boolean; close(): void } {
   let closed = false;
   const waiting = new Map<string, Set<Waiter>>();
   const remembered = new Set<string>();
@@ -65,11 +66,12 @@ export function localSignals(clock: Clock): Signals & { close(): void } {
       const waiters = waiting.get(topic);
       if (waiters !== undefined) {
         for (const waiter of waiters) waiter.settle(true);
-        return;
+        return true;
       }
       remembered.delete(topic);
       remembered.add(topic);
       if (remembered.size > rememberedMax) remembered.delete(remembered.values().next().value!);
+      return false;
     },
 
     wait(topic, milliseconds, abort) {

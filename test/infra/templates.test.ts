@@ -6,6 +6,7 @@ import path from "node:path";
 import { cosmosContainers } from "../../src/adapters/cosmosContainers";
 import { scaleSetMachines } from "../../src/adapters/scaleSetMachines";
 import { eventsTopic } from "../../src/adapters/serviceBus";
+import { signalsQueue } from "../../src/adapters/serviceBusSignals";
 import { systemClock } from "../../src/adapters/system";
 import { type Declaration, declarations, keys, property, tokens, uses } from "./bicep";
 
@@ -173,10 +174,11 @@ test("the functions' database, containers and queues exist", () => {
   for (const name of [...valuesOf("containerName"), ...valuesOf("leaseContainerName")]) expect(Object.keys(cosmosContainers)).toContain(name);
   const queues = ofType("Microsoft.ServiceBus/namespaces/queues").filter(({ copy }) => copy === undefined);
   const named = /export type QueueName = ([^;]+);/.exec(read("src/ports.ts"))![1]!.match(/\w+/g)!.sort();
-  expect(queues.map(lastName).sort()).toEqual(named);
+  // The queue `signals` is between the copies of the app: no function receives from it.
+  expect(queues.map(lastName).sort()).toEqual([...named, signalsQueue].sort());
   expect(valuesOf("queueName")).toEqual(named);
   const laned = [...functions.matchAll(/queueName: "(\w+)",\s*isSessionsEnabled: true/g)].map(([, name]) => name);
-  expect(queues.filter((one) => propertiesOf(one)["requiresSession"] === true).map(lastName)).toEqual(laned);
+  expect(queues.filter((one) => propertiesOf(one)["requiresSession"] === true).map(lastName).sort()).toEqual([...laned, signalsQueue].sort());
   for (const one of queues) expect(propertiesOf(one)).toMatchObject({ maxDeliveryCount: 10 });
   expect(ofType("Microsoft.ServiceBus/namespaces/topics").map(lastName)).toEqual([eventsTopic]);
 });

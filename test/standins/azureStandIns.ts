@@ -20,6 +20,7 @@ const queues = {
   commands: { duplicateWindowMs: tenMinutes, deadLetterExpired: true },
   reports: { duplicateWindowMs: tenMinutes, deadLetterExpired: true },
   wakes: { sessions: true, ttlMs: 3_600_000 },
+  signals: { sessions: true, ttlMs: 10_000 },
 };
 
 /** What a service has to be told to work on a set of stand-ins. */
