@@ -35,8 +35,7 @@ const rollCallMs = 15_000;
 const silentCalls = 3;
 /** With more processes than this, the others look again after their while. */
 const toldMax = 32;
-const receiveMax = 100;
-const receiveMs = 30_000;
+const renewMs = 24 * 3_600_000;
 const retryMs = 1_000;
 
 /** Begins at once to say that this process is there, and to listen. */
@@ -101,19 +100,27 @@ async function keepRollCall({ views, clock, log, rollCallMs: everyMs = rollCallM
 
 async function listen({ address, clock, log }: SignalsOptions, me: string, stopped: AbortSignal, tell: (topics: string[]) => void): Promise<void> {
   const client = openServiceBus(address);
-  let lane: ServiceBusSessionReceiver | undefined;
   const ended = new Promise<void>((resolve) => stopped.addEventListener("abort", () => resolve(), { once: true }));
+  /** For as long as the lane lasts; then it fails. */
+  const receive = (lane: ServiceBusSessionReceiver): Promise<never> =>
+    new Promise((_, reject) => {
+      lane.subscribe({
+        processMessage: async ({ body }) => {
+          if (Array.isArray(body)) tell(body.filter((topic): topic is string => typeof topic === "string"));
+        },
+        processError: async ({ error }) => reject(error),
+      });
+    });
   const work = async (): Promise<void> => {
     while (!stopped.aborted) {
+      let lane: ServiceBusSessionReceiver | undefined;
       try {
-        lane ??= await client.acceptSession(signalsQueue, me, { receiveMode: "receiveAndDelete", maxAutoLockRenewalDurationInMs: 24 * 3_600_000 });
-        const messages = await lane.receiveMessages(receiveMax, { maxWaitTimeInMs: receiveMs });
-        for (const { body } of messages) if (Array.isArray(body)) tell(body.filter((topic): topic is string => typeof topic === "string"));
+        lane = await client.acceptSession(signalsQueue, me, { receiveMode: "receiveAndDelete", maxAutoLockRenewalDurationInMs: renewMs });
+        await receive(lane);
       } catch (error) {
         if (stopped.aborted) return;
         if (!isTimeout(error)) log.debug("hints of other processes cannot be received now", { error: describe(error) });
         await lane?.close().catch(() => undefined);
-        lane = undefined;
         await clock.sleep(retryMs, stopped);
       }
     }
