@@ -1,11 +1,11 @@
 // batchledger demo: starts the service on data of its own, renders a picture on two TVMs tile by tile, fetches it, and stops.
-// Everything but the start and the stop goes through the API, as any user would do it.
+// Everything but the start and the stop goes through the API, as any user would do it; with --service on one that runs already.
 import { availableParallelism } from "node:os";
 import { accessSync, constants, existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { type Client, createClient, taskFiles } from "../client";
 import type { Command, Invocation } from "../command";
-import { readKey } from "../connection";
+import { findConnection, readKey } from "../connection";
 import { EXIT, Failure, ServiceError } from "../failures";
 import { clean, json, plural, spell } from "../output";
 import * as parse from "../options";
@@ -32,6 +32,7 @@ export const demoCommand: Command = {
   summary: "Renders a picture on two TVMs of a service of its own: the whole way from an empty folder to a PNG file.",
   options: {
     data: { type: "string", value: "DIR", help: "data folder of the demo's service (default ./.batchledger/demo)" },
+    service: { type: "boolean", help: "use the service that runs (of --data, or BATCHLEDGER_URL) instead of one of its own" },
     out: { type: "string", value: "FILE", help: "where the picture goes (default picture.png in the data folder)" },
     tvms: { type: "string", value: "N", help: "TVMs to render on (default 2)" },
     samples: { type: "string", value: "N", help: "light rays for each pixel: fewer are quicker and noisier (default: the scene's)" },
@@ -63,6 +64,7 @@ async function demo(call: Invocation): Promise<number> {
   const data = path.resolve(call.io.cwd, call.text("data") ?? path.join(".batchledger", "demo"));
   const picture = path.resolve(call.io.cwd, call.text("out") ?? path.join(data, PICTURE));
   const say = (text: string) => call.io.err(`${text}\n`);
+  if (call.flag("service")) return onRunning(call, plan, picture, say, started);
   say(`Starting the service on ${path.relative(call.io.cwd, data) || data} ...`);
   const service = await startService({ data, port: 0, logLevel: "error" }).catch((error: unknown) => {
     throw startProblem(error);
@@ -80,6 +82,21 @@ async function demo(call: Invocation): Promise<number> {
     await service.stop();
   }
   if (!call.json) say("The service has stopped.");
+  return EXIT.ok;
+}
+
+/** On a service that others may use: what the demo needed goes in the end, its work item stays to be looked at. */
+async function onRunning(call: Invocation, plan: Plan, picture: string, say: (text: string) => void, started: number): Promise<number> {
+  const connection = findConnection(call.text("data"), call.io.env);
+  const client = createClient(connection, { signal: call.io.signal });
+  try {
+    say(`Using the service on ${connection.url}.`);
+    const counts = await render(call, client, plan, picture, say);
+    await client.deletePool(POOL);
+    summarize(call, plan, picture, counts, Date.now() - started);
+  } finally {
+    client.close();
+  }
   return EXIT.ok;
 }
 
@@ -248,8 +265,10 @@ function summarize(call: Invocation, plan: Plan, picture: string, counts: Counts
     `Wall time  ${spell(wallMs)}`,
     `Core time  ${spell(counts.cpuMs)} on ${plural(cores, "core")}`,
     "",
-    `Its history is kept: start the service on it with`,
-    `  batchledger start --data ${shellQuote(call.text("data") ?? path.join(".batchledger", "demo"))}`,
+    ...(call.flag("service") ? [`Its history: batchledger events ${plan.workItem}`] : [
+      `Its history is kept: start the service on it with`,
+      `  batchledger start --data ${shellQuote(call.text("data") ?? path.join(".batchledger", "demo"))}`,
+    ]),
     "",
   ].join("\n"));
 }
