@@ -1,6 +1,6 @@
 // What a task costs on Cosmos DB: request units and operations for each part of its life, by driving the application on the
 // Cosmos DB adapters with agents that only report. The stand-in charges by the published table; a real account decides.
-// Prints one JSON line a figure. Usage: node dist/bench/azure.js [tasks]
+// Counts messages, too. Prints one JSON line a figure. Usage: npm run bench -- azure [tasks]
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import fs from "node:fs";
@@ -78,6 +78,8 @@ const startGateway = async (ranges: number): Promise<{ child: ChildProcess; endp
 const openApp = (cosmos: Cosmos, folder: string) => {
   const clock: Clock = { ...systemClock, now: () => new Date(Date.UTC(2015, 3, 1)) };
   const messages: { queue: string; message: Message }[] = [];
+  /** Messages sent since the start, by queue. */
+  const sent = new Map<string, number>();
   const machines = new Map<string, MachineOrder>();
   const due = new Map<string, ProcessKind>();
   const none = (): never => {
@@ -86,7 +88,10 @@ const openApp = (cosmos: Cosmos, folder: string) => {
   const ports: Ports = {
     eventStore: cosmosEventStore(cosmos, partitionOf),
     views: cosmosViews(cosmos),
-    bus: { send: async (queue, some) => void messages.push(...some.map((message) => ({ queue, message }))), publish: async () => {}, deadLetters: async () => [] },
+    bus: { send: async (queue, some) => {
+      sent.set(queue, (sent.get(queue) ?? 0) + some.length);
+      messages.push(...some.map((message) => ({ queue, message })));
+    }, publish: async () => {}, deadLetters: async () => [] },
     files: { put: none, stat: none, read: none, list: none, remove: none, signedUrl: none },
     machines: {
       ensure: async (orders) => orders.map((order) => (machines.set(order.tvm, order), { tvm: order.tvm })),
@@ -103,7 +108,7 @@ const openApp = (cosmos: Cosmos, folder: string) => {
     random: systemRandom,
     log: { debug() {}, info() {}, warn() {}, error() {} },
   };
-  return { ports, messages, machines, due, at: clock.now().toISOString() };
+  return { ports, messages, sent, machines, due, at: clock.now().toISOString() };
 };
 
 type App = ReturnType<typeof openApp>;
@@ -208,6 +213,7 @@ const measure = async (of: Case, endpoint: string, key: string, folder: string):
   await settle(app, meter, feed, "complete");
   const agents = await joinAll(app);
   await settle(app, meter, feed, "complete");
+  app.sent.clear();
   const names = Array.from({ length: TASKS }, (_, index) => `frame${String(index).padStart(5, "0")}`);
   for (let from = 0; from < TASKS; from += 100) {
     meter.part = "queue";
@@ -217,6 +223,8 @@ const measure = async (of: Case, endpoint: string, key: string, folder: string):
   await runAll(app, meter, feed, agents, of);
   const life = report(meter, of);
   print("request units of a task's whole life", life, "RU/task", { ...of, tasks: TASKS, aim: AIM });
+  const perTask = [...app.sent].map(([queue, count]) => [queue, round(count / TASKS)] as const);
+  print("messages of a task's whole life", perTask.reduce((sum, [, count]) => sum + count, 0), "messages/task", { ...of, byQueue: Object.fromEntries(perTask) });
   await measureReads(app, meter, of, agents[0] as Agent);
   cosmos.close();
 };

@@ -1,7 +1,7 @@
 // `npm run bench [-- figure ...] [-- --smoke]`: measures the built service as a user has it, and prints one JSON line a figure.
-// Figures: submit, throughput, latency, queue, views. Every line says what the machine itself could do in the same run where
+// Figures: submit, throughput, latency, queue, views; and by name only, against the stand-ins for Azure: azure, azure-faults. Every line says what the machine itself could do in the same run where
 // that is the measure. Ratios travel between machines, absolute times do not.
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawnSync } from "node:child_process";
 import path from "node:path";
 import { processLimit } from "./limit";
 import { JOB, type Service, addPool, addWorkItem, completed, cpuOf, memoryOf, newFolder, removeFolder, startService, stopService, tasks, until } from "./service";
@@ -155,7 +155,22 @@ const views = async (service: Service): Promise<Service> => {
 
 const figures: Record<string, (service: Service) => Promise<Service | void>> = { submit, latency, throughput, queue, views };
 
+/** Against the stand-ins, which are in the folder `test`: a program of its own. */
+const forwarded = (): string[] | undefined => {
+  const [name, count] = chosen;
+  const more = count ?? (smoke ? "40" : undefined);
+  const root = path.resolve(__dirname, "..", "..");
+  if (name === "azure") return [path.join(__dirname, "azure.js"), ...(more === undefined ? [] : [more])];
+  if (name === "azure-faults") return ["--require", path.join(root, "test", "agent", "register.js"), path.join(root, "test", "standins", "azureFaults.ts"), ...(more === undefined ? [] : [more])];
+  return undefined;
+};
+
 const main = async (): Promise<void> => {
+  const other = forwarded();
+  if (other !== undefined) {
+    process.exitCode = spawnSync(process.execPath, other, { stdio: "inherit" }).status ?? 1;
+    return;
+  }
   for (const [name, measure] of Object.entries(figures)) {
     if (chosen.length > 0 && !chosen.includes(name)) continue;
     const data = newFolder();
