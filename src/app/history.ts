@@ -1,6 +1,7 @@
 // What happened to a thing, and why a task does not run: for people.
 import { type Rejection, isRejection } from "../domain/decider";
 import { accountOf, keyOf, poolKey } from "../domain/ids";
+import type { Job } from "../domain/job";
 import { usable } from "../domain/tvm";
 import type { Commit, Ports } from "../ports";
 import { jobs } from "../views/jobs";
@@ -44,7 +45,7 @@ const waitingBecause = async (ports: Ports, call: Call, workItem: string, jobNam
   if (isRejection(job)) return [`Its job: ${job.code}.`];
   if (job.state.phase !== "active") return [`Its job is ${job.state.phase}: no more tasks are started.`];
   const pool = await getPool(ports, call, job.state.pool);
-  if (isRejection(pool)) return [`The pool ${job.state.pool} does not exist: add it, and the job's tasks run there.`];
+  if (isRejection(pool)) return [missingPool(job.state)];
   const reasons: string[] = [];
   if (pool.state.phase === "deleting") reasons.push(`The pool ${job.state.pool} is being deleted.`);
   if (pool.state.spec.targetDedicated === 0 && pool.state.tvms.length === 0)
@@ -53,6 +54,11 @@ const waitingBecause = async (ports: Ports, call: Call, workItem: string, jobNam
   reasons.push(...(await queueReasons(ports, call, keyOfJob(job), job.state.pool, job.state.spec.priority)));
   return reasons;
 };
+
+const missingPool = ({ pool, autoPool }: Pick<Job, "pool" | "autoPool">): string =>
+  autoPool
+    ? `The pool ${pool} does not exist: the service makes it with the job, once; if it was deleted since, the job has none.`
+    : `The pool ${pool} does not exist: add it, and the job's tasks run there.`;
 
 const LOOK_AT = 1000;
 

@@ -76,9 +76,11 @@ const releasePools = async (ports: Ports, stream: string, item: WorkItem, job: L
   return DONE;
 };
 
+/** A job that was decided and not made is made first, and ended then: whoever is still about to make it finds that it has been. */
 const finish = async (ports: Ports, stream: string, item: WorkItem, at: string): Promise<Next> => {
+  await makeRecentJob(ports, ownCall(item.account, at), item);
   const job = await jobOf(ports, item);
-  if (job && job.state.phase !== "absent" && !isOver(job.state)) {
+  if (job && !isOver(job.state)) {
     await execute(ports, "job", "service", { stream: job.stream, command: { type: "TerminateJob", at, reason: "TerminateWorkItem", byUser: false } });
     return WAIT;
   }
@@ -86,12 +88,13 @@ const finish = async (ports: Ports, stream: string, item: WorkItem, at: string):
   return wakeAt(at);
 };
 
-/** The recent job's row may not be there yet: that one is looked for by its stream. */
+/** The recent job's row may not be there yet: that one is looked for by its stream, and made before it goes, as above. */
 const remove = async (ports: Ports, stream: string, item: WorkItem, at: string): Promise<Next> => {
+  await makeRecentJob(ports, ownCall(item.account, at), item);
   const listed = await ports.views.query(jobs, { index: "workItem", prefix: `${parentKey(item)}/`, limit: DELETE_MAX });
   const recent = await jobOf(ports, item);
   const streams = new Set(listed.map(({ row }) => jobStream(`${row.workItem}.${row.id}`)));
-  if (recent && recent.state.phase !== "absent" && recent.state.phase !== "gone") streams.add(recent.stream);
+  if (recent && recent.state.phase !== "gone") streams.add(recent.stream);
   let left = 0;
   for (const one of streams) {
     const outcome = await execute(ports, "job", "service", { stream: one, command: { type: "DeleteJob", at } });

@@ -3,13 +3,14 @@ import { type World, accepted, addMany, bootAll, makePool, newTask, openWorld, p
 import { autoPoolError } from "../../src/app/autoPools";
 import { getJob, listJobs, terminateJob } from "../../src/app/jobs";
 import { deletePool, getPool, listPools } from "../../src/app/pools";
-import { addWorkItem, deleteWorkItem, disableWorkItem, enableWorkItem, getWorkItem, terminateWorkItem, updateWorkItem } from "../../src/app/workItems";
+import { addWorkItem, deleteWorkItem, disableWorkItem, enableWorkItem, getWorkItem, makeRecentJob, terminateWorkItem, updateWorkItem } from "../../src/app/workItems";
 import { isRejection, rejection } from "../../src/domain/decider";
 import type { Schedule } from "../../src/domain/schedule";
 import { addMs } from "../../src/domain/time";
 import { type AutoPoolSpec, type WorkItem, type WorkItemSpec, jobName } from "../../src/domain/workItem";
 import { workItemStep } from "../../src/process/workItemStep";
 import type { EventStore, Ports } from "../../src/ports";
+import { jobs } from "../../src/views/jobs";
 
 const MINUTE = 60_000;
 const STREAM = "workItem-local.render";
@@ -215,6 +216,21 @@ describe("nothing is lost, nothing doubled", () => {
     // Its pool as well: one, with the name that was decided with the job.
     const [second] = await jobsOf();
     expect((await pools()).filter((name) => !before.includes(name))).toEqual([second?.pool]);
+  });
+
+  test.each(["terminated", "deleted"] as const)("killed between the work item and its job, then %s: whoever comes to make the job finds it over", async (what) => {
+    const added = addWorkItem(killedAt(world.otherProcess(), 2, "before"), world.call(), "Render", { pool: "Pool-A", job });
+    await expect(added).rejects.toBeInstanceOf(Killed);
+    expect(await names()).toEqual([]);
+    const before = await item();
+    accepted(await (what === "terminated" ? terminateWorkItem : deleteWorkItem)(world.ports, world.call(), "Render"));
+    await world.pump.untilQuiet();
+    await makeRecentJob(world.otherProcess(), world.call(), before);
+    await world.pump.untilQuiet();
+    const rows = await world.ports.views.query(jobs, { index: "pool", prefix: "local.", limit: 9 });
+    expect(rows).toEqual([]);
+    if (what === "terminated") expect(await jobsOf()).toMatchObject([{ phase: "completed", terminateReason: "TerminateWorkItem" }]);
+    else expect(isRejection(await getWorkItem(world.ports, world.call(), "Render"))).toBe(true);
   });
 
   test("two processes look at the same time, again and again: one job", async () => {
