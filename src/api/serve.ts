@@ -4,6 +4,7 @@ import type { HttpResponseInit, InvocationContext } from "@azure/functions";
 import { type Rejection, isRejection, rejection } from "../domain/decider";
 import { Busy } from "../app/execute";
 import type { Ports } from "../ports";
+import { type Attempts, attempts } from "./attempts";
 import { type Principal, authenticate, authorize } from "./auth";
 import { readConditions } from "./conditions";
 import { BODY_MAX, parseJson, readBytes, tooLarge } from "./json";
@@ -50,7 +51,23 @@ const settled = async (exchange: Exchange, run: () => Promise<Answer | Rejection
 const answerTo = async (exchange: Exchange, abort: AbortSignal | undefined): Promise<Answer | Rejection> => {
   const { ports, request, url, now } = exchange;
   const principal = await authenticate(ports.accounts, { method: request.method, url, headers: request.headers as never }, now);
-  return isRejection(principal) ? principal : answerAs(exchange, principal, abort, false);
+  return isRejection(principal) ? slowly(exchange, principal) : answerAs(exchange, principal, abort, false);
+};
+
+const tried = new WeakMap<object, Attempts>();
+
+/** A wrong signature is answered later the more of them there were. */
+const slowly = async ({ ports, request, now }: Exchange, refused: Rejection): Promise<Rejection> => {
+  if (refused.code !== "AuthenticationFailed") return refused;
+  let known = tried.get(ports.accounts);
+  if (!known) tried.set(ports.accounts, (known = attempts()));
+  const account = /^\S+ ([^:\s]{1,64}):/.exec(request.headers.get("authorization") ?? "")?.[1] ?? "";
+  const wait = known.failed(account.toLowerCase(), now.getTime());
+  if (wait === undefined) return rejection("ServerBusy", "Too many requests with wrong signatures.");
+  if (wait === 0) return refused;
+  await ports.clock.sleep(wait);
+  known.answered();
+  return refused;
 };
 
 /** For whoever it is that has been proven. `within`: the request is part of another. */

@@ -2,6 +2,7 @@
 // file travel through the file store, to an address that the agent is given for this one upload.
 import { type Rejection, isRejection, rejection } from "../domain/decider";
 import { accountOf, tvmKey } from "../domain/ids";
+import { addMs } from "../domain/time";
 import type { ByteRange, Ports } from "../ports";
 import { tvms } from "../views/tvms";
 import type { FileAnswer, FileEntry, FileRequest } from "../wire";
@@ -79,10 +80,13 @@ const placeOf = async (ports: Ports, call: Call, where: FilesOf): Promise<Place 
   if ("tvm" in where) return placeOfTvm(ports, call, where.pool, where.tvm);
   const found = await getTask(ports, call, where.workItem, where.job, where.task);
   if (isRejection(found)) return found;
-  const { ranOn, workItemName, jobName, name } = found.state;
+  const { ranOn, workItemName, jobName, name, phase, endedAt, spec } = found.state;
   if (!ranOn) return rejection("TaskFilesUnavailable", "The task has not run on any TVM: there are no files yet.");
   const place = await placeOfTvm(ports, call, ranOn.pool, ranOn.tvm);
   if (isRejection(place)) return rejection("TaskFilesUnavailable", "The TVM that the task ran on is not in its pool any more, and its files are gone with it.");
+  // The TVM may be a moment behind: what it would still show is not to be relied on.
+  if (phase === "completed" && endedAt !== undefined && spec.retentionMs !== undefined && addMs(endedAt, spec.retentionMs) <= call.at)
+    return rejection("TaskFilesCleanedup", "The retention time of the task is over, and its files are removed.");
   return { tvm: place.tvm, base: `tasks/${workItemName}/${jobName}/${name}` };
 };
 

@@ -1,3 +1,4 @@
+import { FAILURES_AT_ONCE, WAITING_MAX, attempts } from "../../src/api/attempts";
 import { authorize, signString, stringsToSign } from "../../src/api/auth";
 import { parseHttpDate } from "../../src/api/dates";
 import { serve } from "../../src/api/serve";
@@ -131,6 +132,44 @@ describe("the handler", () => {
     expect((await ask(service, "POST", "/pools", { body: POOL })).status).toBe(201);
     expect(refusal(await ask(service, "GET", "/pools/p1", { account: "other" }))).toBe("404 PoolNotFound");
     expect((await ask(service, "GET", "/pools", { account: "other" })).json.value).toEqual([]);
+  });
+});
+
+describe("failed signatures", () => {
+  test("wait the more the more there were; who stops trying is soon forgotten; the rest are told to come back", () => {
+    const budget = attempts();
+    const now = 1_000_000;
+    for (let time = 0; time < FAILURES_AT_ONCE; time++) expect(budget.failed("contoso", now)).toBe(0);
+    const first = budget.failed("contoso", now) as number;
+    const second = budget.failed("contoso", now) as number;
+    expect([first > 0, second > first, second <= 2000]).toEqual([true, true, true]);
+    // Another account's failures are its own.
+    expect(budget.failed("local", now)).toBe(0);
+    expect(budget.failed("contoso", now + 60_000)).toBe(0);
+    for (let time = 0; time < FAILURES_AT_ONCE + WAITING_MAX; time++) budget.failed("contoso", now + 60_000);
+    expect(budget.failed("contoso", now + 60_000)).toBeUndefined();
+    budget.answered();
+    expect(budget.failed("contoso", now + 60_000)).toBeGreaterThan(0);
+    // Names that are made up are remembered within bounds, and all together have a budget too.
+    let waits = 0;
+    for (let name = 0; name < 6000; name++) if (budget.failed(`x${name}`, now + 60_000) !== 0) waits++;
+    expect(waits).toBeGreaterThan(500);
+  });
+
+  test("slow down nobody whose signature is right", async () => {
+    const waits: number[] = [];
+    const service = await openService();
+    const ports = { ...service.ports, clock: { now: service.ports.clock.now, sleep: async (ms: number) => void waits.push(ms) } };
+    try {
+      const wrong = { key: Buffer.alloc(64).toString("base64") };
+      for (let time = 0; time < FAILURES_AT_ONCE + 200; time++) expect((await ask({ ports }, "GET", "/pools", wrong)).status).toBe(403);
+      const before = waits.filter((ms) => ms <= 2000).length;
+      expect(before).toBeGreaterThan(50);
+      expect((await ask(service, "GET", "/pools")).status).toBe(200);
+      expect(waits.filter((ms) => ms <= 2000)).toHaveLength(before);
+    } finally {
+      await service.close();
+    }
   });
 });
 
