@@ -69,7 +69,8 @@ export const writeCondition = (
 ): ((loaded: { readonly state: { readonly modifiedAt: string } }) => Rejection | undefined) | undefined =>
   conditions.kind === "none"
     ? undefined
-    : (loaded) => (holds(conditions, loaded.state.modifiedAt) ? undefined : rejection("ConditionNotMet"));
+    : // What does not exist meets no condition and breaks none: the rules say that it is not there.
+      (loaded) => (loaded.state.modifiedAt === "" || holds(conditions, loaded.state.modifiedAt) ? undefined : rejection("ConditionNotMet"));
 
 /** For reads: "notModified" is a 304, a rejection a 412, undefined goes on. */
 export const readCondition = (conditions: Conditions, modifiedAt: string): "notModified" | Rejection | undefined => {

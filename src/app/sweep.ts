@@ -54,6 +54,9 @@ const loseSilentTvms = async (ports: Ports, at: string): Promise<void> => {
 /** A TVM that is lost, between two boots or not prepared must hold nothing; `leaving` has its own rules (the pool's process). */
 const freeUnfitTvms = async (ports: Ports, at: string): Promise<void> => {
   const unfit = await ports.views.query(tvms, { index: "unfit", prefix: "", limit: SWEEP_MAX });
+  // One that is to be started, or let go, waits for its pool's process, also when the pool itself is settled.
+  const waiting = new Set(unfit.filter(({ row }) => row.phase === "leaving" || (row.phase === "starting" && !row.joined)).map(({ key }) => parentOf(key)));
+  for (const pool of waiting) await ports.orchestrations.nudge("pool", poolStream(pool));
   for (const { key, row } of unfit) {
     if (row.silent) await takeFrom(ports, key, "tvmLost", "requeue", at);
     // It may have come back by itself; now its machine is made anew, for nobody else may ever say that it is gone.

@@ -146,6 +146,9 @@ describe("pools", () => {
     expect(refusal(await conditional("GET", { "if-match": tag, "if-none-match": tag }))).toBe("400 MultipleConditionHeadersNotSupported");
     expect((await conditional("PATCH", { "if-match": tag }, { metadata: [] })).status).toBe(200);
     expect(refusal(await conditional("DELETE", { "if-match": tag }))).toBe("412 ConditionNotMet");
+    // What is not there is not there, whatever the condition.
+    expect(refusal(await ask(service, "PATCH", "/pools/none", { headers: { "if-match": tag }, body: { metadata: [] } }))).toBe("404 PoolNotFound");
+    expect(refusal(await ask(service, "DELETE", "/workitems/none", { headers: { "if-match": tag } }))).toBe("404 WorkItemNotFound");
   });
 });
 

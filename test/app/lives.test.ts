@@ -166,6 +166,7 @@ describe("a TVM that falls silent", () => {
     expect(await taskOf(world, "a")).toMatchObject({ phase: "completed" });
   });
 
+
   test("and whose machine nobody has, as after a restored backup, is started again at once", async () => {
     const { agents, agent } = await oneRunning();
     world.machines.orders.clear();
@@ -175,6 +176,21 @@ describe("a TVM that falls silent", () => {
     expect(agents.get(agent.key)).toMatchObject({ boot: 2 });
     await agents.get(agent.key)!.work();
     expect(await taskOf(world, "a")).toMatchObject({ phase: "completed", requeueCount: 1 });
+  });
+
+  test("and whose pool never heard that its machine had ended is started again by the sweep", async () => {
+    const { agents, agent } = await oneRunning();
+    const { orchestrations } = world.ports;
+    const nudge = orchestrations.nudge;
+    orchestrations.nudge = async () => {};
+    await world.ports.bus.send("reports", [{ body: { kind: "machineExited", tvm: agent.key, boot: 1 } }]);
+    await world.pump.untilQuiet();
+    orchestrations.nudge = nudge;
+    await bootAll(world, agents);
+    expect(agents.get(agent.key)).toMatchObject({ boot: 1 });
+    await world.sweep();
+    await bootAll(world, agents);
+    expect(agents.get(agent.key)).toMatchObject({ boot: 2 });
   });
 
   test("right after it joined, before it ever exchanged, is missed like any other: at its second boot too", async () => {

@@ -1,0 +1,47 @@
+// Plays seeds by hand: npm run sim -- --seed 42 --verbose, or --seeds 1..2000. Prints what went wrong with each seed that shows it,
+// and a line of figures at the end; ends with 1 when something did.
+import { check } from "./checkers";
+import { STEPS, play } from "./play";
+
+const option = (name: string): string | undefined => {
+  const at = process.argv.indexOf(`--${name}`);
+  return at < 0 ? undefined : (process.argv[at + 1] ?? "");
+};
+
+const [first, last] = (option("seeds") ?? `${option("seed") ?? 1}..${option("seed") ?? 1}`).split("..").map(Number) as [number, number];
+const steps = Number(option("steps") ?? STEPS);
+const verbose = process.argv.includes("--verbose");
+const twice = process.argv.includes("--twice");
+
+const main = async (): Promise<void> => {
+  const begun = performance.now();
+  let calls = 0;
+  let wrong = 0;
+  for (let seed = first; seed <= last; seed++) {
+    const faults = await playOne(seed);
+    calls += faults.calls;
+    if (faults.lines.length > 0) wrong++;
+    for (const line of faults.lines) console.log(`seed ${seed}: ${line}`);
+  }
+  const seconds = (performance.now() - begun) / 1000;
+  const seeds = last - first + 1;
+  console.log(JSON.stringify({ seeds, wrong, calls, seconds: Number(seconds.toFixed(1)), perSeedMs: Math.round((seconds * 1000) / seeds) }));
+  process.exitCode = wrong > 0 ? 1 : 0;
+};
+
+const playOne = async (seed: number): Promise<{ calls: number; lines: string[] }> => {
+  try {
+    const { history, hash, calls } = await play({ seed, steps, ...(verbose ? { verbose: console.log } : {}) });
+    const lines = check(history).map(({ checker, what }) => `${checker}: ${what}`);
+    if (twice) {
+      const again = await play({ seed, steps });
+      if (again.hash !== hash) lines.push(`not the same twice: ${hash} and ${again.hash}`);
+    }
+    if (first === last) console.log(`seed ${seed} hash ${hash}`);
+    return { calls, lines };
+  } catch (error) {
+    return { calls: 0, lines: [`crashed: ${(error as Error).stack ?? String(error)}`] };
+  }
+};
+
+void main();

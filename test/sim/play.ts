@@ -1,0 +1,113 @@
+// One seed: a phase of chaos, in which clients ask for everything there is while everything fails; then a phase of healing, in
+// which nothing fails any more and everything has to finish. Answers the history, which checkers then read.
+import type { Row, ViewLayout } from "../../src/ports";
+import { jobs } from "../../src/views/jobs";
+import { pools } from "../../src/views/pools";
+import { tasks } from "../../src/views/tasks";
+import { tvms } from "../../src/views/tvms";
+import { workItems } from "../../src/views/workItems";
+import { seeded } from "../support/seeded";
+import { ACCOUNT, POOLS, type Ask, createClient, poolBody, someAction, workItemBody } from "./clients";
+import { CALM, type Profile, profileOf } from "./faults";
+import type { History } from "./history";
+import { type World, type WorldOptions, openWorld } from "./world";
+
+export interface Played {
+  readonly history: History;
+  readonly hash: string;
+  readonly calls: number;
+}
+
+export interface PlayOptions extends Partial<WorldOptions> {
+  readonly seed: number;
+  readonly steps?: number;
+}
+
+export const STEPS = 60;
+/** Of virtual time. */
+const HEALING_MAX_MS = 3_600_000;
+const LOOK_MS = 10_000;
+
+export const play = async (options: PlayOptions): Promise<Played> => {
+  const random = seeded(options.seed * 31 + 7);
+  const profile: Profile = options.profile ?? profileOf(random);
+  const world = await openWorld({ processes: 1 + random.below(3), leases: 1 + random.below(3), ...options, profile });
+  try {
+    await chaos(world, options.seed, options.steps ?? STEPS);
+    const open = await healed(world);
+    const history = await world.history(open.length === 0, open);
+    return { history, hash: world.hash(), calls: world.service.calls() };
+  } finally {
+    await world.end();
+  }
+};
+
+const chaos = async (world: World, seed: number, steps: number): Promise<void> => {
+  const client = createClient(seeded(seed * 13 + 5));
+  const { random } = client;
+  // Something to begin with, most of the time.
+  if (random.chance(0.9)) for (const ask of beginning(random)) world.ask("begin", ask);
+  for (let step = 0; step < steps; step++) {
+    const pause = random.chance(0.5) ? random.below(50) : random.chance(0.9) ? random.below(4_000) : random.below(60_000);
+    await world.runUntil(world.timeline.now() + pause);
+    const action = someAction(random);
+    world.ask(action.name, action.ask(client));
+    if (world.profile().crash > 0 && random.chance(0.02)) world.machines.kill(random);
+  }
+  await world.runUntil(world.timeline.now() + 20_000);
+};
+
+const beginning = (random: ReturnType<typeof seeded>): Ask[] => [
+  { method: "POST", target: "/pools", body: poolBody("Alpha", random, { targetDedicated: 2 }), change: { stream: `pool-${ACCOUNT}.alpha`, event: "PoolCreated" } },
+  ...["Render", "Encode"].slice(random.below(2)).map((name): Ask => ({ method: "POST", target: "/workitems", body: workItemBody(name, "Alpha", random), change: { stream: `workItem-${ACCOUNT}.${name.toLowerCase()}`, event: "WorkItemCreated" } })),
+];
+
+/** Heals, helps pools to have TVMs, and waits until nothing is left to do; answers what still is when the time is over. */
+const healed = async (world: World): Promise<string[]> => {
+  if (world.profile() !== CALM) world.heal();
+  const until = world.timeline.now() + HEALING_MAX_MS;
+  let open: string[] = [];
+  let quiet = 0;
+  while (world.timeline.now() < until) {
+    await world.runUntil(world.timeline.now() + LOOK_MS);
+    await helpPools(world);
+    open = await unsettled(world);
+    // Twice in a row: what was between two places at the first look is seen at the second.
+    quiet = open.length === 0 ? quiet + 1 : 0;
+    if (quiet === 2) return [];
+  }
+  return open;
+};
+
+const allRows = async <R extends Row>(world: World, view: ViewLayout<R>, index: string): Promise<R[]> =>
+  (await world.raw.views.query(view, { index, prefix: "", limit: 10_000 })).map(({ row }) => row);
+
+/** Every pool is there and has TVMs that can work. */
+const helpPools = async (world: World): Promise<void> => {
+  const there = await allRows(world, pools, "name");
+  const members = await allRows(world, tvms, "pool");
+  for (const name of POOLS) {
+    const row = there.find((one) => one.name === name);
+    if (!row) world.ask("heal", { method: "POST", target: "/pools", body: { name, osFamily: "4", tvmSize: "large", targetDedicated: 1, maxTasksPerTVM: 2 } });
+    else if (row.phase === "active" && row.allocation === "steady") {
+      const own = members.filter(({ pool }) => pool === name);
+      const resize = (targetDedicated: number): void => void world.ask("heal", { method: "POST", target: `/pools/${name}?resize`, body: { targetDedicated, tvmDeallocationOption: "requeue" } });
+      if (row.spec.startTask !== undefined && own.some(({ phase }) => phase === "startTaskFailed")) world.ask("heal", { method: "PATCH", target: `/pools/${name}`, body: { startTask: null } });
+      else if (own.length > 0 && own.every(({ phase }) => phase === "startTaskFailed")) resize(0);
+      else if (row.tvms.length === 0) resize(2);
+    }
+  }
+};
+
+const unsettled = async (world: World): Promise<string[]> => {
+  const open: string[] = [];
+  if (!(await world.feedIsRead())) open.push("the feed has not been read to its end");
+  if (!world.queuesAreIdle()) open.push("messages wait");
+  for (const { name, phase, allocation, tvms: members } of await allRows(world, pools, "name"))
+    if (phase !== "active" || allocation !== "steady" || members.length === 0) open.push(`pool ${name} is ${phase} and ${allocation} with ${members.length} TVMs`);
+  for (const { name, phase } of await allRows(world, workItems, "name")) if (phase === "terminating" || phase === "deleting") open.push(`work item ${name} is ${phase}`);
+  for (const { workItem, id, phase } of await allRows(world, jobs, "workItem")) if (phase === "terminating" || phase === "deleting") open.push(`job ${workItem}.${id} is ${phase}`);
+  for (const { pool, name, phase } of await allRows(world, tvms, "pool")) if (phase !== "ready" && phase !== "startTaskFailed") open.push(`TVM ${pool}.${name} is ${phase}`);
+  for (const { job, name, phase, attempt } of await allRows(world, tasks, "name")) if (phase !== "completed") open.push(`task ${job}.${name} is ${phase} (attempt ${attempt})`);
+  return open;
+};
