@@ -12,7 +12,7 @@ import { pools } from "../views/pools";
 import { tasks } from "../views/tasks";
 import { type TvmRow, tvms } from "../views/tvms";
 import { type Order, executeAll } from "./execute";
-import { takeFrom } from "./react";
+import { takeStill } from "./react";
 import { type Wake, wake } from "./wakes";
 
 /** TVMs looked at in one run, beside those that said that they have room. */
@@ -101,7 +101,8 @@ const assign = async (ports: Ports, pool: string, placed: readonly Placed[], at:
   if (placed.length === 0) return [];
   const names = [...new Set(placed.map(({ tvm }) => tvm))];
   const before = await rowsOf(ports, names);
-  const known = placed.filter(({ tvm }) => before.has(tvm));
+  // Lost since it was looked at: nothing is given to it only to be taken back.
+  const known = placed.filter(({ tvm }) => isUsable(before.get(tvm)));
   const orders = known.map(({ job, task, tvm }): Order<"task"> => {
     const row = before.get(tvm) as TvmRow;
     return { stream: taskStream(`${job}.${task}`), command: { type: "AssignTask", at, pool: row.pool, tvm: row.name } };
@@ -112,12 +113,12 @@ const assign = async (ports: Ports, pool: string, placed: readonly Placed[], at:
     return outcome !== undefined && !isRejection(outcome) && outcome.events.length > 0;
   });
   if (assigned.length < placed.length) ports.log.debug("some tasks were no longer waiting when they were placed", { pool });
-  // A TVM may have been lost between the look and the assignment: then its tasks go back at once.
+  // A TVM may have been lost, or told to leave, between the look and the assignment: then its tasks go back at once, if they should.
   const after = await rowsOf(ports, names);
   for (const tvm of names) {
     const row = after.get(tvm);
-    if (row && usable(row)) ports.signals.notify(tvm);
-    else await takeFrom(ports, tvm, "tvmLost", "requeue", at);
+    if (isUsable(row)) ports.signals.notify(tvm);
+    else await takeStill(ports, { tvm, reason: "tvmLost", option: "requeue" }, at);
   }
   await takeBack(ports, assigned, at);
   return assigned;
@@ -137,6 +138,8 @@ const takeBack = async (ports: Ports, assigned: readonly Placed[], at: string): 
   }));
   await executeAll(ports, "task", "service", orders);
 };
+
+const isUsable = (row: TvmRow | undefined): boolean => row !== undefined && usable(row);
 
 const rowsOf = async (ports: Ports, names: readonly string[]): Promise<Map<string, TvmRow>> => {
   const rows = await ports.views.get(tvms, names.map((tvm) => tvms.locate(tvm)));

@@ -131,7 +131,7 @@ export const endTasks = async (ports: Ports, keys: readonly string[], message: s
 };
 
 /** What was true when it happened may be over when it is told: a TVM that is back keeps what it has. */
-const takeStill = async (ports: Ports, effect: Extract<Effect, { kind: "takeFrom" }>, at: string): Promise<void> => {
+export const takeStill = async (ports: Ports, effect: Omit<Extract<Effect, { kind: "takeFrom" }>, "kind">, at: string): Promise<void> => {
   const [row] = await ports.views.get(tvms, [tvms.locate(effect.tvm)]);
   const there = row !== undefined && !row.gone;
   if (there && usable(row)) return;

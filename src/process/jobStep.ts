@@ -24,6 +24,8 @@ const SOON_MS = 200;
 const WAITING_LOOK_MS = 15_000;
 /** What the feed brings late has come by then. */
 const STRAGGLERS_MS = 30_000;
+/** And by then whatever a run of a function still wrote: host.json lets none take longer than ten minutes. */
+const LATEST_MS = 660_000;
 
 export const jobStep = async (ports: Ports, stream: string, at: string): Promise<Next> => {
   const { state } = await load(ports, "job", stream);
@@ -51,12 +53,13 @@ export const jobStep = async (ports: Ports, stream: string, at: string): Promise
   }
 };
 
-/** A batch of the feed that was read before its tasks were forgotten may still show some of them after. */
+/** A batch of the feed, or a request, that was at it when its tasks were forgotten may still write some of them after. */
 const forgetStragglers = async (ports: Ports, stream: string, state: Job, at: string): Promise<Next> => {
   const due = addMs(state.stateAt, STRAGGLERS_MS);
   if (at < due) return wakeAt(due);
   await forgetTasks(ports, keyOf(stream));
-  return DONE;
+  const last = addMs(state.stateAt, LATEST_MS);
+  return at < last ? wakeAt(last) : DONE;
 };
 
 /** Its auto pool is made; when that is refused the job ends, and says why. */

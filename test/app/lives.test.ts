@@ -1,7 +1,7 @@
 // Whole lives on the real stores: from a pool that is added to the last task counted, and everything that may come between.
 import { JOB, type World, accepted, addMany, agentFor, allCommits, bootAll, bytesOf, makePool, makeWorkItem, newTask, openWorld, shownIn, taskOf } from "../support/world";
 import { getJob, jobCounts, keyOfJob, listJobs, terminateJob, deleteJob, updateJob } from "../../src/app/jobs";
-import { getPool, getTvm, listPools, listTvms, updatePool } from "../../src/app/pools";
+import { getPool, getTvm, listPools, listTvms, resizePool, updatePool } from "../../src/app/pools";
 import { addTask, addTasks, deleteTask, getTask, listTasks, terminateTask } from "../../src/app/tasks";
 import { deleteWorkItem, addWorkItem, getWorkItem, terminateWorkItem } from "../../src/app/workItems";
 import { isRejection } from "../../src/domain/decider";
@@ -439,6 +439,30 @@ describe("tasks that are taken away", () => {
     world.ports.views.keys = keys;
     expect(once).toBe(false);
     expect((await taskOf(world, "b")).phase).toBe("assigned");
+  });
+
+  test("not by a TVM that is told to leave after its tasks while placement gives it another", async () => {
+    await makePool(world, "Pool-A", { maxTasksPerTvm: 2 });
+    await makeWorkItem(world);
+    await addMany(world, "Render", [newTask("a")]);
+    const [agent] = [...(await bootAll(world)).values()];
+    await agent!.exchange();
+    agent!.started(agent!.waiting()[0]!);
+    await agent!.exchange();
+    const { append } = world.ports.eventStore;
+    let once = true;
+    world.ports.eventStore.append = async (commits) => {
+      if (once && commits.some(({ events }) => events[0]?.type === "TaskAssigned")) {
+        once = false;
+        accepted(await resizePool(world.ports, world.call(), "Pool-A", { target: 0, timeoutMs: 300_000, option: "taskcompletion" }));
+        while ((await world.pump.feed()) || (await world.pump.process()));
+      }
+      return append(commits);
+    };
+    await addMany(world, "Render", [newTask("b")]);
+    world.ports.eventStore.append = append;
+    expect(once).toBe(false);
+    expect(await taskOf(world, "a")).toMatchObject({ phase: "running", requeueCount: 0 });
   });
 });
 

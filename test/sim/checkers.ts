@@ -263,6 +263,22 @@ const deallocationIsRespected: Checker = (history) => {
   return wrong;
 };
 
+/** A task that is taken away for the loss of its TVM: something happened to the TVM that takes tasks away. */
+const lossesAreReal: Checker = (history) => {
+  const happened = new Map<string, string[]>();
+  const since = new Map<string, number>();
+  return told(history).flatMap(({ stream, key, event, before }) => {
+    if (categoryOf(stream) === "tvm") happened.set(key, [...(happened.get(key) ?? []), `${event.type} ${String(event["option"] ?? "")}`]);
+    if (categoryOf(stream) !== "task") return [];
+    if (event.type === "TaskAssigned") since.set(stream, Math.max(0, (happened.get(tvmKey(accountOf(key), event["pool"] as string, event["tvm"] as string))?.length ?? 0) - 1));
+    if (event.type !== "TaskRequeued" || !["tvmLost", "tvmRestarted", "tvmRemoved"].includes(event["reason"] as string)) return [];
+    const tvm = tvmOf(before as Task);
+    const meanwhile = (happened.get(tvm) ?? []).slice(since.get(stream) ?? 0);
+    const taking = meanwhile.some((one) => /^(TvmLost|TvmRestarting|TvmRemoved)|^(TvmLeaving|TvmRestartRequested) (requeue|terminate)/.test(one));
+    return taking ? [] : [`${stream} was taken from ${tvm} (${String(event["reason"])}), to which ${meanwhile.join(", ") || "nothing"} had happened`];
+  });
+};
+
 /** A TVM that was to finish its tasks is let go only when it holds none. */
 const waitingTvmsFinish: Checker = (history) => {
   const held = new Map<string, Set<string>>();
@@ -404,7 +420,7 @@ const everythingSettles: Checker = ({ final: { settled, open } }) => (settled ? 
 export const CHECKERS = {
   acknowledgedTasksAreStored, acknowledgedChangesAreStored, noTaskIsInvented, noTaskIsLost,
   oneLiveAttempt, attemptsHaveNoGap, nothingAfterCompletion, oneCompletion, staleReportsChangeNothing, retriesKeepTheirLimit,
-  slotsAreKept, runsWereAssigned, lostTvmsAreQuiet, placedOnUsableTvms, priorityIsRespected, deallocationIsRespected, waitingTvmsFinish, targetsAreSane,
+  slotsAreKept, runsWereAssigned, lostTvmsAreQuiet, placedOnUsableTvms, priorityIsRespected, deallocationIsRespected, lossesAreReal, waitingTvmsFinish, targetsAreSane,
   versionsAreGapless, storeKeepsWhatItWasGiven, foldingIsPure, countsEqualARecount, rowsSayWhatStreamsSay, viewsEqualARebuild,
   orchestrationsAreDeterministic, queuesAreEmpty, nothingBreaks, everythingSettles,
 } satisfies Record<string, Checker>;
