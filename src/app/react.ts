@@ -11,7 +11,7 @@ import type { Commit, Ports, Row, StoredEvent } from "../ports";
 import { errands, rooms } from "../views/errands";
 import { type JobRow, jobs } from "../views/jobs";
 import { type TaskRow, parseHeld, tasks } from "../views/tasks";
-import { tvms } from "../views/tvms";
+import { type TvmRow, tvms } from "../views/tvms";
 import { tryEndCertificate } from "./certificates";
 import { type Order, executeAll } from "./execute";
 import { wake } from "./wakes";
@@ -132,23 +132,26 @@ export const endTasks = async (ports: Ports, keys: readonly string[], message: s
 
 /** What was true when it happened may be over when it is told: a TVM that is back keeps what it has. */
 export const takeStill = async (ports: Ports, effect: Omit<Extract<Effect, { kind: "takeFrom" }>, "kind">, at: string): Promise<void> => {
-  const [row] = await ports.views.get(tvms, [tvms.locate(effect.tvm)]);
+  const look = async (): Promise<TvmRow | undefined> => (await ports.views.get(tvms, [tvms.locate(effect.tvm)]))[0];
+  const isBack = (row: TvmRow | undefined): boolean => row !== undefined && !row.gone && usable(row);
+  const row = await look();
   const there = row !== undefined && !row.gone;
-  if (there && usable(row)) return;
+  if (isBack(row)) return;
   const now = row?.phase === "leaving" ? row.leavingOption : row?.phase === "restarting" ? row.restart?.option : effect.option;
   const option = there && !row.silent ? now : effect.option;
-  await takeFrom(ports, effect.tvm, effect.reason, option ?? effect.option, at);
+  // What it holds was read after this look: it may have come back, and got it, between the two.
+  await takeFrom(ports, effect.tvm, effect.reason, option ?? effect.option, at, async () => !isBack(await look()));
 };
 
 /** Most attempts handled at once when a TVM is taken away. */
 const TAKE_MAX = 500;
 
 /** The attempts that a TVM holds and should not any more go back to the queue, or end. */
-export const takeFrom = async (ports: Ports, tvm: string, reason: RequeueReason, option: DeallocationOption, at: string): Promise<void> => {
+export const takeFrom = async (ports: Ports, tvm: string, reason: RequeueReason, option: DeallocationOption, at: string, still = async (): Promise<boolean> => true): Promise<void> => {
   if (waits(option)) return;
   for (;;) {
     const held = (await ports.views.keys(tasks, { index: "tvm", prefix: `${tvm}/`, limit: TAKE_MAX })).map(parseHeld);
-    if (held.length === 0) return;
+    if (held.length === 0 || !(await still())) return;
     const outcomes = await executeAll(
       ports,
       "task",

@@ -18,7 +18,7 @@ import { tryEndCertificate } from "./certificates";
 import { execute } from "./execute";
 import { retryParked } from "./feed";
 import { reportMissing } from "./missing";
-import { takeFrom } from "./react";
+import { takeStill } from "./react";
 import { UPLOADS, UPLOAD_MS } from "./tvmFiles";
 import { ranAtBoot } from "./tvmTasks";
 import { wake } from "./wakes";
@@ -58,7 +58,7 @@ const freeUnfitTvms = async (ports: Ports, at: string): Promise<void> => {
   const waiting = new Set(unfit.filter(({ row }) => row.phase === "leaving" || (row.phase === "starting" && !row.joined)).map(({ key }) => parentOf(key)));
   for (const pool of waiting) await ports.orchestrations.nudge("pool", poolStream(pool));
   for (const { key, row } of unfit) {
-    if (row.silent) await takeFrom(ports, key, "tvmLost", "requeue", at);
+    if (row.silent) await takeStill(ports, { tvm: key, reason: "tvmLost", option: "requeue" }, at);
     // It may have come back by itself; now its machine is made anew, for nobody else may ever say that it is gone.
     if (row.phase === "unknown" && row.stateAt <= addMs(at, -RESTART_AFTER_MS))
       await execute(ports, "tvm", "service", {
@@ -67,7 +67,7 @@ const freeUnfitTvms = async (ports: Ports, at: string): Promise<void> => {
       });
     // Before it is started anew its tasks end as was asked; the pool's process does that.
     else if (row.phase === "restarting") await ports.orchestrations.nudge("pool", poolStream(parentOf(key)));
-    else if (row.phase !== "leaving") await takeFrom(ports, key, "tvmRestarted", "requeue", at);
+    else if (row.phase !== "leaving") await takeStill(ports, { tvm: key, reason: "tvmRestarted", option: "requeue" }, at);
   }
   // Those that are not there at all need not be waited for.
   await reportMissing(ports, unfit.map(({ row }) => row).filter(({ phase }) => phase === "unknown"));

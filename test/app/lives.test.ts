@@ -1,5 +1,5 @@
 // Whole lives on the real stores: from a pool that is added to the last task counted, and everything that may come between.
-import { JOB, type World, accepted, addMany, agentFor, allCommits, bootAll, bytesOf, makePool, makeWorkItem, newTask, openWorld, shownIn, taskOf } from "../support/world";
+import { type Agent, JOB, type World, accepted, addMany, agentFor, allCommits, bootAll, bytesOf, makePool, makeWorkItem, newTask, openWorld, shownIn, taskOf } from "../support/world";
 import { getJob, jobCounts, keyOfJob, listJobs, terminateJob, deleteJob, updateJob } from "../../src/app/jobs";
 import { getPool, getTvm, listPools, listTvms, resizePool, updatePool } from "../../src/app/pools";
 import { addTask, addTasks, deleteTask, getTask, listTasks, terminateTask } from "../../src/app/tasks";
@@ -166,7 +166,6 @@ describe("a TVM that falls silent", () => {
     expect(await taskOf(world, "a")).toMatchObject({ phase: "completed" });
   });
 
-
   test("and whose machine nobody has, as after a restored backup, is started again at once", async () => {
     const { agents, agent } = await oneRunning();
     world.machines.orders.clear();
@@ -176,6 +175,26 @@ describe("a TVM that falls silent", () => {
     expect(agents.get(agent.key)).toMatchObject({ boot: 2 });
     await agents.get(agent.key)!.work();
     expect(await taskOf(world, "a")).toMatchObject({ phase: "completed", requeueCount: 1 });
+  });
+
+  test("and is back before a slow sweep comes to it keeps what it was given since", async () => {
+    await makePool(world, "Pool-A", { targetDedicated: 1 });
+    await makeWorkItem(world);
+    const { query } = world.ports.views;
+    let agents = new Map<string, Agent>();
+    // The sweep sees the TVM start; before it looks at what it holds the TVM has joined and got a task.
+    world.ports.views.query = async (view, asked) => {
+      const found = await query(view, asked);
+      if (asked.index === "unfit" && agents.size === 0) {
+        expect(found).toHaveLength(1);
+        agents = await bootAll(world);
+        await addMany(world, "Render", [newTask("a")]);
+      }
+      return found;
+    };
+    await world.sweep();
+    world.ports.views.query = query;
+    expect(await taskOf(world, "a")).toMatchObject({ phase: "assigned", attempt: 1, requeueCount: 0 });
   });
 
   test("and whose pool never heard that its machine had ended is started again by the sweep", async () => {

@@ -238,8 +238,8 @@ const priorityIsRespected: Checker = (history) => {
     for (const { job, priority, waiting } of jobs.values())
       for (const name of waiting) {
         const key = `${job}.${name}`;
-        const waits = ["TaskQueued", "TaskReturned", "TaskRetried", "TaskRequeued"].includes(phases.get(key) ?? "");
-        if (priority > least && waits && !taken.has(key)) wrong.set(`${during} ${key}`, `${key} (priority ${priority}) went on waiting while ${during} placed one of priority ${least}`);
+        const isWaiting = ["TaskQueued", "TaskReturned", "TaskRetried", "TaskRequeued"].includes(phases.get(key) ?? "");
+        if (priority > least && isWaiting && !taken.has(key)) wrong.set(`${during} ${key}`, `${key} (priority ${priority}) went on waiting while ${during} placed one of priority ${least}`);
       }
   }
   return [...wrong.values()];

@@ -45,7 +45,7 @@ export const createHub = ({ timeline, random, service, profile, trace }: HubOpti
     const { waits, over } = replay(one.input, one.startMs, one.came);
     if (over) return conclude(one, waits, over);
     const last = waits.at(-1) as string;
-    if (last.startsWith("activity")) return perform(one, one.generation);
+    if (last.startsWith("activity")) return perform(one);
     if (one.nudges > 0) {
       one.nudges--;
       return arrive(one, "nudge");
@@ -77,8 +77,8 @@ export const createHub = ({ timeline, random, service, profile, trace }: HubOpti
   };
 
   /** At least once: also when it was done, and the process died before it could say so. */
-  const perform = (one: Instance, generation: number): void => {
-    const again = (): void => void timeline.after(LOST_WORK_MS, () => perform(one, generation));
+  const perform = (one: Instance): void => {
+    const again = (): void => void timeline.after(LOST_WORK_MS, () => perform(one));
     const process = service().pick();
     if (!process) return again();
     service().run(process, functionNamed(STEP), one.input, {}, (how) => {
