@@ -7,7 +7,7 @@ import type { Profile } from "./faults";
 import { type DurableClient, functionNamed } from "./functions";
 import type { Generation } from "./history";
 import type { Service } from "./service";
-import { type Timeline, startsAt } from "./timeline";
+import type { Timeline } from "./timeline";
 
 type Came = { kind: "result" | "failed" | "nudge" | "timer"; value?: unknown; atMs: number };
 
@@ -145,4 +145,3 @@ export const replay = (input: ProcessInput, startMs: number, came: readonly Came
   return next.done ? { waits, over: again ? "again" : "done" } : { waits };
 };
 
-export const epoch = startsAt;

@@ -32,7 +32,7 @@ export interface Process {
 export type Ended = { readonly kind: "done"; readonly value: unknown } | { readonly kind: "failed"; readonly error: Error } | { readonly kind: "killed" };
 
 /** What all processes share: the stores themselves. */
-export type Stores = Pick<BasePorts, "eventStore" | "views" | "bus" | "files" | "machines" | "accounts" | "sealer" | "policy" | "random">;
+export type Stores = Pick<BasePorts, "eventStore" | "views" | "bus" | "files" | "certificates" | "machines" | "accounts" | "sealer" | "policy" | "random">;
 
 export interface ServiceOptions {
   readonly timeline: Timeline;
@@ -120,6 +120,7 @@ export const createService = (options: ServiceOptions) => {
       views: remote(self, "views", stores.views, ["get", "write", "query", "keys", "counters", "forget", "clear"]),
       bus: remote(self, "bus", { send: stores.bus.send, publish: stores.bus.publish, deadLetters: stores.bus.deadLetters }, ["send", "publish", "deadLetters"]),
       files: remote(self, "files", stores.files, ["put", "stat", "read", "list", "remove", "signedUrl"]),
+      certificates: remote(self, "certificates", stores.certificates, ["put", "get", "remove"]),
       machines: remote(self, "machines", stores.machines, ["ensure", "list", "remove"]),
       accounts: remote(self, "accounts", stores.accounts, ["keys"]),
       clock,

@@ -10,8 +10,7 @@ import { signString, stringsToSign } from "../../src/api/auth";
 import type { RegisteredFunction } from "../../src/host/functionsCore";
 import { parseSchedule } from "../../src/host/schedule";
 import { rebuild } from "../../src/app/rebuild";
-import { deciderFor } from "../../src/app/fold";
-import { categoryOf, keyOf, lastOf, parentOf, hash32 } from "../../src/domain/ids";
+import { hash32, keyOf } from "../../src/domain/ids";
 import { viewOf } from "../../src/views/all";
 import { parked } from "../../src/views/errands";
 import { type Seeded, seeded } from "../support/seeded";
@@ -22,7 +21,7 @@ import { functionNamed, functionsFor, loadFunctions } from "./functions";
 import type { Asked, Final, History, Shown, Sight, Stored } from "./history";
 import { createHub } from "./hub";
 import { type Reply, createMachines } from "./machines";
-import { type Ended, type Invocation, type Process, createService } from "./service";
+import { type Ended, type Invocation, createService } from "./service";
 import { clockOn, createTimeline } from "./timeline";
 
 export const POOL_TVMS_MAX = 12;
@@ -86,7 +85,7 @@ export const openWorld = async (options: WorldOptions) => {
     ...(options.onCall ? { onCall: options.onCall } : {}),
     stores: {
       eventStore: { ...raw.eventStore, append: (commits) => append(commits) },
-      views: raw.views, bus: raw.bus, files: memoryFiles(clock), machines: machines.port,
+      views: raw.views, bus: raw.bus, files: memoryFiles(clock), certificates: memoryCertificates(), machines: machines.port,
       accounts: { keys: async (account) => (account === ACCOUNT ? [KEY] : undefined) },
       sealer: plainSealer, policy: { allowElevated: false, poolTvmsMax: POOL_TVMS_MAX }, random: seededIds(seeded(options.seed * 7 + 4)),
     },
@@ -412,7 +411,7 @@ const addedBy = ({ status, json }: Reply, adds: readonly string[]): string[] => 
 export const shownIn = async ({ views }: Pick<WorldStores, "views">): Promise<Shown> => {
   const rows: Shown["rows"][number][] = [];
   const counters: Shown["counters"][number][] = [];
-  const whole: Record<string, string> = { pool: "name", tvm: "pool", workItem: "name", job: "workItem", task: "name" };
+  const whole: Record<string, string> = { pool: "name", tvm: "pool", workItem: "name", job: "workItem", task: "name", certificate: "name" };
   for (const [category, view] of Object.entries(viewOf)) {
     const layout = view as unknown as ViewLayout<Row>;
     const partitions = new Set<string>();
@@ -436,7 +435,7 @@ export const shownIn = async ({ views }: Pick<WorldStores, "views">): Promise<Sh
 
 const placeOf = (category: string, row: Row): string => {
   const { account, pool, workItem, job } = row as unknown as Record<string, string>;
-  const key = { pool: `${account}.x`, workItem: `${account}.x`, tvm: `${account}.${pool}.x`, job: `${workItem}.x`, task: `${job}.${row.id}` }[category] as string;
+  const key = { pool: `${account}.x`, workItem: `${account}.x`, certificate: `${account}.x`, tvm: `${account}.${pool}.x`, job: `${workItem}.x`, task: `${job}.${row.id}` }[category] as string;
   const view = viewOf[category as keyof typeof viewOf] as { locate(key: string): { partition: string } };
   return view.locate(key.toLowerCase()).partition;
 };
@@ -486,6 +485,16 @@ const memoryFiles = (clock: Ports["clock"]): Files => {
   };
 };
 
-export const initialOf = (stream: string): unknown => deciderFor(categoryOf(stream)).initial;
-export const nameOf = (stream: string): { parent: string; name: string } => ({ parent: parentOf(keyOf(stream)), name: lastOf(keyOf(stream)) });
-export type { Process };
+const memoryCertificates = (): Ports["certificates"] => {
+  const all = new Map<string, Parameters<Ports["certificates"]["put"]>[1]>();
+  const keyOfPlace = (place: object): string => JSON.stringify(place);
+  return {
+    async put(place, secret) {
+      all.set(keyOfPlace(place), secret);
+      return undefined;
+    },
+    get: async (place) => all.get(keyOfPlace(place)),
+    remove: async (place) => void all.delete(keyOfPlace(place)),
+  };
+};
+
