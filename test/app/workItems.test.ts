@@ -1,4 +1,5 @@
 // Work items over time on the real stores: their jobs made when due, whoever is killed or not told; their pools; their end.
+import { type Seeded, seeded } from "../support/seeded";
 import { type World, accepted, addMany, bootAll, makePool, newTask, openWorld, poolSpec } from "../support/world";
 import { autoPoolError } from "../../src/app/autoPools";
 import { getJob, listJobs, terminateJob } from "../../src/app/jobs";
@@ -16,6 +17,9 @@ const MINUTE = 60_000;
 const STREAM = "workItem-local.render";
 const job = { priority: 0, constraints: { maxTaskRetryCount: 0 }, specified: false };
 const tens: Schedule = { recurrenceMs: 10 * MINUTE, startWindowMs: 2 * MINUTE };
+
+/** SEED=n repeats one case. */
+const seededTimes = (times: number): Seeded[] => (process.env["SEED"] === undefined ? Array.from({ length: times }, (_, index) => seeded(index + 1)) : [seeded(Number(process.env["SEED"]))]);
 
 let world: World;
 beforeEach(async () => {
@@ -38,8 +42,29 @@ const end = async (number: number): Promise<void> => {
   await world.pump.untilQuiet();
 };
 const pools = async (): Promise<string[]> => (await listPools(world.ports, world.call(), { limit: 100 })).rows.map(({ row }) => row.name);
-const events = async (): Promise<{ type: string; occurrence?: string; count?: number }[]> =>
+const events = async (): Promise<{ type: string; occurrence?: string; from?: string; count?: number }[]> =>
   (await world.ports.eventStore.history(STREAM)).flatMap((commit) => commit.events) as never;
+
+/** Neither timers nor nudges of before are left: what a restart that lost all hints leaves. */
+const forgetHints = (): void => {
+  world.processes.due.clear();
+  world.processes.timers.clear();
+};
+
+class Killed extends Error {}
+
+/** The service, killed at the n-th commit that it would write: just before it is durable, or just after. */
+const killedAt = (ports: Ports, number: number, when: "before" | "after"): Ports => {
+  let left = number;
+  const append: EventStore["append"] = async (commits) => {
+    left--;
+    if (left === 0 && when === "before") throw new Killed();
+    const outcome = await ports.eventStore.append(commits);
+    if (left <= 0) throw new Killed();
+    return outcome;
+  };
+  return { ...ports, eventStore: { ...ports.eventStore, append } };
+};
 
 describe("by the clock", () => {
   test("case 22, case 25: each job when it is due, or when the one before ends inside the window; the ETag stays", async () => {
@@ -138,12 +163,6 @@ describe("by the clock", () => {
 });
 
 describe("nothing is lost, nothing doubled", () => {
-  /** Neither timers nor nudges of before are left: what a restart that lost all hints leaves. */
-  const forgetHints = (): void => {
-    world.processes.due.clear();
-    world.processes.timers.clear();
-  };
-
   test("a job that is due though nobody says so: the sweep finds it", async () => {
     await make({ schedule: tens });
     await end(1);
@@ -180,21 +199,6 @@ describe("nothing is lost, nothing doubled", () => {
     await world.sweep();
     expect(told.filter((kind) => kind === "workItem")).toEqual([]);
   });
-
-  class Killed extends Error {}
-
-  /** The service, killed at the n-th commit that it would write: just before it is durable, or just after. */
-  const killedAt = (ports: Ports, number: number, when: "before" | "after"): Ports => {
-    let left = number;
-    const append: EventStore["append"] = async (commits) => {
-      left--;
-      if (left === 0 && when === "before") throw new Killed();
-      const outcome = await ports.eventStore.append(commits);
-      if (left <= 0) throw new Killed();
-      return outcome;
-    };
-    return { ...ports, eventStore: { ...ports.eventStore, append } };
-  };
 
   const KILLS = [1, 2, 3].flatMap((number) => (["before", "after"] as const).map((when) => ({ number, when })));
 
@@ -243,6 +247,68 @@ describe("nothing is lost, nothing doubled", () => {
     expect(await names()).toHaveLength(2);
     expect((await events()).filter(({ type }) => type === "WorkItemJobSpawned")).toHaveLength(2);
   });
+});
+
+describe("whatever happens in between", () => {
+  /** One thing that may happen to a recurring work item or to the service. */
+  const happen = async (random: Seeded): Promise<void> => {
+    const open = (await jobsOf()).find(({ phase }) => phase === "active");
+    switch (random.below(8)) {
+      case 0:
+      case 1:
+        return world.pass(random.oneOf([1, 30_000, MINUTE, 4 * MINUTE, 11 * MINUTE]));
+      case 2:
+      case 3:
+        if (open) accepted(await terminateJob(world.ports, world.call(), "Render", open.name));
+        return random.chance(0.5) ? world.pump.untilQuiet() : undefined;
+      case 4:
+        return forgetHints();
+      case 5:
+        await workItemStep(killedAt(world.otherProcess(), 1 + random.below(3), random.oneOf(["before", "after"])), STREAM, world.now()).catch((error: unknown) => {
+          if (!(error instanceof Killed)) throw error;
+        });
+        return;
+      case 6:
+        accepted(await (random.chance(0.4) ? disableWorkItem : enableWorkItem)(world.ports, world.call(), "Render"));
+        return;
+      default:
+        return world.sweep();
+    }
+  };
+
+  test("one open job at most, every job made, every occurrence dealt with once and in exact steps; healed, nothing due is left", async () => {
+    for (const random of seededTimes(8)) {
+      const schedule: Schedule = { recurrenceMs: 3 * MINUTE, ...(random.chance(0.6) ? { startWindowMs: (1 + random.below(2)) * MINUTE } : {}) };
+      await make({ schedule });
+      for (let turn = 0; turn < 60; turn++) {
+        await happen(random);
+        expect((await jobsOf()).filter(({ phase }) => phase !== "completed").length).toBeLessThanOrEqual(1);
+      }
+      accepted(await enableWorkItem(world.ports, world.call(), "Render"));
+      await world.sweep();
+      // The last job ends, and of what is due next nobody is told.
+      for (const { name, phase } of await jobsOf()) if (phase === "active") accepted(await terminateJob(world.ports, world.call(), "Render", name));
+      await world.pump.untilQuiet();
+      forgetHints();
+      await world.pass(3 * MINUTE);
+      await world.sweep();
+      await world.sweep();
+      const state = await item();
+      const spawned: string[] = [];
+      const dealt: string[] = [];
+      for (const { type, occurrence, from, count = 0 } of await events()) {
+        if (type === "WorkItemJobSpawned") spawned.push(occurrence as string);
+        if (type === "WorkItemJobSpawned") dealt.push(occurrence as string);
+        if (type === "WorkItemOccurrencesSkipped") for (let index = 0; index < count; index++) dealt.push(addMs(from as string, index * 3 * MINUTE));
+      }
+      expect(dealt).toEqual(dealt.map((_, index) => addMs(state.createdAt, index * 3 * MINUTE)));
+      expect((await names()).reverse()).toEqual(spawned.map((_, index) => jobName(index + 1)));
+      const open = (await jobsOf()).some(({ phase }) => phase !== "completed");
+      if (!open) expect((state.nextRun as string) > world.now()).toBe(true);
+      await world.close();
+      world = await openWorld();
+    }
+  }, 60_000);
 });
 
 describe("the end", () => {
