@@ -111,7 +111,11 @@ export interface NewWorkItem {
   readonly name: string;
   readonly schedule?: NewSchedule;
   readonly jobExecutionEnvironment: { readonly poolName: string } | { readonly autoPoolSpecification: NewAutoPool };
-  readonly jobSpecification?: { readonly priority?: number; readonly jobConstraints?: Constraints };
+  readonly jobSpecification?: {
+    readonly priority?: number;
+    readonly jobConstraints?: Constraints;
+    readonly jobManager?: { readonly name: string; readonly commandLine: string };
+  };
   readonly metadata?: readonly Setting[];
 }
 

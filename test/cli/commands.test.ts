@@ -104,12 +104,12 @@ describe("the command line itself", () => {
 
 describe("work items", () => {
   test("made with a schedule, shown, changed, disabled and enabled", async () => {
-    const made = await bl("workitem", "create", "nightly", "--pool", "p", "--every", "1d", "--window", "2h", "--not-before", "2030-01-01T03:00:00+01:00", "--priority", "5", "--retries=-1");
+    const made = await bl("workitem", "create", "nightly", "--pool", "p", "--every", "1d", "--window", "2h", "--not-before", "2030-01-01T03:00:00+01:00", "--priority", "5", "--retries=-1", "--job-manager", "plan all");
     expect(made.code).toBe(0);
     expect(api.workItems.get("nightly")?.body).toEqual({
       name: "nightly", jobExecutionEnvironment: { poolName: "p" },
       schedule: { recurrenceInterval: "P1D", startWindow: "PT2H", doNotRunUntil: "2030-01-01T03:00:00+01:00" },
-      jobSpecification: { priority: 5, jobConstraints: { maxTaskRetryCount: -1 } },
+      jobSpecification: { priority: 5, jobConstraints: { maxTaskRetryCount: -1 }, jobManager: { name: "manager", commandLine: "plan all" } },
     });
     expect(made.out).toMatch(/^nightly is active, on pool p\.\nJobs: one every 1d, not before 20[\d: -]+, skipped if 2h late\. Next: none\.\nJOB /);
     const changed = await bl("workitem", "update", "nightly", "--every", "12h", "--json");

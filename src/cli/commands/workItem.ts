@@ -6,6 +6,8 @@ import * as parse from "../options";
 import type { JobResource, NewAutoPool, NewSchedule, NewWorkItem, WorkItemChange, WorkItemResource } from "../resources";
 
 const JOBS_SHOWN = 10;
+/** The task that a job manager is. */
+const JOB_MANAGER = "manager";
 
 const TIME = "an ISO 8601 time with an offset, or +2h: that long from now";
 const DEFINITION: Readonly<Record<string, OptionSpec>> = {
@@ -21,6 +23,7 @@ const DEFINITION: Readonly<Record<string, OptionSpec>> = {
   window: { type: "string", value: "TIME", help: "a job that cannot start for so long is skipped (least 1m)" },
   "not-before": { type: "string", value: "WHEN", help: `no job before this: ${TIME}` },
   "not-after": { type: "string", value: "WHEN", help: "no job after this" },
+  "job-manager": { type: "string", value: "COMMAND", help: "command line that each job runs first; the job ends with it" },
   priority: { type: "string", value: "N", help: "of its jobs, -1000 to 1000 (default 0)" },
   "job-time": { type: "string", value: "TIME", help: "a job that takes longer is ended" },
   retries: { type: "string", value: "N", help: "how often a task that fails is run again (--retries=-1: for ever)" },
@@ -32,7 +35,7 @@ export const workItemCommands: readonly Command[] = [
     words: "workitem create", ...one,
     summary: "Makes a work item: a job at once, or one for each occurrence of its schedule.",
     options: DEFINITION,
-    more: "Examples:\n  batchledger workitem create nightly --pool main --every 1d --not-before 2030-01-01T03:00:00+01:00 --window 2h\n"
+    more: "Examples:\n  batchledger workitem create nightly --pool main --every 1d --not-before 2030-01-01T03:00:00+01:00 --window 2h \\\n      --job-manager 'sh -c \"date; df\"'\n"
       + "  batchledger workitem create burst --auto-pool job --tvms 4 --not-before +10m",
     run: create,
   },
@@ -94,7 +97,11 @@ const jobOf = (call: Invocation): NewWorkItem["jobSpecification"] => {
     maxWallClockTime: of(call, "job-time", parse.duration),
     maxTaskRetryCount: of(call, "retries", (option, text) => parse.wholeNumber(option, text, -1, 1_000_000)),
   });
-  return anyOf({ priority: of(call, "priority", (option, text) => parse.wholeNumber(option, text, -1000, 1000)), jobConstraints });
+  return anyOf({
+    priority: of(call, "priority", (option, text) => parse.wholeNumber(option, text, -1000, 1000)),
+    jobConstraints,
+    jobManager: of(call, "job-manager", (_, commandLine) => ({ name: JOB_MANAGER, commandLine })),
+  });
 };
 
 const POOL_OPTIONS = ["pool-prefix", "tvms", "slots", "size", "start-task"] as const;
