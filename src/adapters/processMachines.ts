@@ -197,7 +197,7 @@ export function processMachines(options: ProcessMachinesOptions): ProcessMachine
       await letGo(found.group, root);
       killLeftovers(found.hosted);
     }
-    for (const left of [root, `${root}.cache`, `${root}.claim`, `${root}.next`]) await fs.promises.rm(left, { recursive: true, force: true, maxRetries: 3 });
+    for (const left of [root, `${root}.cache`, `${root}.certs`, `${root}.claim`, `${root}.next`]) await fs.promises.rm(left, { recursive: true, force: true, maxRetries: 3 });
     await removeEmptyParents(path.dirname(root), place.roots);
     const rest = found && groups.get(found.group.id);
     if (rest && rest.tvms.length === 0) await endProcess(rest);
@@ -393,7 +393,7 @@ function freeAddress(name: string, taken: ReadonlySet<string>): string {
 
 function subfolders(folder: string): string[] {
   try {
-    return fs.readdirSync(folder, { withFileTypes: true }).filter((entry) => entry.isDirectory() && !entry.name.endsWith(".cache")).map((entry) => path.join(folder, entry.name));
+    return fs.readdirSync(folder, { withFileTypes: true }).filter((entry) => entry.isDirectory() && !/\.(cache|certs)$/.test(entry.name)).map((entry) => path.join(folder, entry.name));
   } catch {
     return [];
   }

@@ -8,6 +8,8 @@ export interface TvmFacts {
   readonly tvm: string;
   readonly root: string;
   readonly portRange?: { readonly low: number; readonly high: number } | undefined;
+  /** Where the start task and tasks find the certificates that they may see. */
+  readonly certificates?: { readonly starttask?: string; readonly task?: string } | undefined;
   /** Folders after the system's on PATH. */
   readonly programFolders: readonly string[];
 }
@@ -52,6 +54,7 @@ function systemVariables(facts: TvmFacts, names: RunNames, mark: string): Record
     WATASK_POOL_NAME: facts.pool,
     WATASK_TVM_NAME: facts.tvm,
     [ROOT]: facts.root,
+    WATASK_CERTIFICATES_DIR: names.task === undefined ? facts.certificates?.starttask : facts.certificates?.task,
     WATASK_PORTRANGE_LOW: facts.portRange?.low.toString(),
     WATASK_PORTRANGE_HIGH: facts.portRange?.high.toString(),
     [MARK]: mark,

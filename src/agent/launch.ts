@@ -17,6 +17,8 @@ export const TRASH = ".trash";
 export interface LaunchContext {
   readonly facts: TvmFacts;
   readonly owner: Owner | undefined;
+  /** Whom the start task runs as: the same user, in a group that may read the certificates for start tasks. */
+  readonly startOwner: Owner | undefined;
   readonly limits: Limits;
   readonly elevatedAllowed: boolean;
   readonly allowHosts: readonly string[];
@@ -68,7 +70,7 @@ export function orderFor(id: string, argv: readonly string[], what: Launchable, 
   const cwd = path.join(root, ...place.cwd);
   return {
     id, folder: prepared ? "none" : place.fresh ? "fresh" : "make", dir, trash: path.join(root, TRASH), cwd,
-    stdout: path.join(dir, "stdout.txt"), stderr: path.join(dir, "stderr.txt"), owner: context.owner, elevated: what.runElevated,
+    stdout: path.join(dir, "stdout.txt"), stderr: path.join(dir, "stderr.txt"), owner: place.fresh ? context.owner : context.startOwner, elevated: what.runElevated,
     // A start task may leave services running for the tasks that come.
     keepGroup: !place.fresh,
     // The limit on processes counts all of a user: only sensible for a user that has this TVM's tasks alone.

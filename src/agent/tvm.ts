@@ -5,6 +5,7 @@ import os from "node:os";
 import { joinAnswer, PROTOCOL_VERSION, type Assignment, type AttemptRef, type FileRequest, type JoinAnswer, type JoinRequest, type StartTaskOrder } from "../wire";
 import { createAgent, folderOf, type Agent, type Effect, type Ending } from "./agent";
 import { moveToTrash, openFolder, resolveInside, type Owner } from "./beneath";
+import { fetchCertificates, installCertificates, removeCertificates, startOwner, type CertificateFolders } from "./certificates";
 import { claimRoot, type Claim } from "./claim";
 import { openCache } from "./download";
 import { MARK, ROOT } from "./environment";
@@ -79,8 +80,9 @@ export function startTvm(spec: TvmSpec, shared: TvmShared): Tvm {
 
 async function liveIn(spec: TvmSpec, shared: TvmShared, claim: Claim, asked: Promise<Farewell>, farewell: (why: Farewell) => void): Promise<void> {
   const joined = await Promise.race([join(spec, shared, asked), asked]);
-  const session = typeof joined === "string" ? undefined : openSession(spec, joined, shared, farewell);
-  if (joined === "refused") farewell("refused");
+  const certificates = typeof joined === "string" ? joined : await certificatesFor(spec, joined, shared, asked);
+  const session = typeof joined === "string" || typeof certificates === "string" ? undefined : openSession(spec, joined, certificates, shared, farewell);
+  if (certificates === "refused") farewell("refused");
   const why = await asked;
   await session?.close();
   if (why !== "shutdown") shared.log(`TVM ${spec.name} ends here (${why})`);
@@ -88,7 +90,19 @@ async function liveIn(spec: TvmSpec, shared: TvmShared, claim: Claim, asked: Pro
   if (why === "leave" || (why === "refused" && session && (await nobodyFollows(claim)))) {
     await fs.promises.rm(spec.root, { recursive: true, force: true });
   }
+  removeCertificates(spec.root);
   await fs.promises.rm(cacheFolder(spec), { recursive: true, force: true });
+}
+
+/** Installed before anything of the TVM runs; a word: there will be nothing to run. */
+async function certificatesFor(spec: TvmSpec, joined: JoinAnswer, shared: TvmShared, asked: Promise<Farewell>): Promise<CertificateFolders | "refused" | Farewell> {
+  // Those of an earlier boot are not this one's.
+  removeCertificates(spec.root);
+  if (!joined.certificates) return {};
+  let over = false;
+  void asked.then(() => (over = true));
+  const files = await Promise.race([fetchCertificates(shared.service, joined.boot, joined.credential, () => over, (message) => shared.log(`TVM ${spec.name}: ${message}`)), asked]);
+  return typeof files === "string" ? files : installCertificates(spec.root, files, ownerOf(spec));
 }
 
 /** A refused TVM may have been rebooted: its files are for the next boot then. */
@@ -161,13 +175,13 @@ interface Session {
 /** Steady while the process lives: for deadlines, never for people. */
 const steadyNow = (): number => performance.timeOrigin + performance.now();
 
-function openSession(spec: TvmSpec, joined: JoinAnswer, shared: TvmShared, farewell: (why: Farewell) => void): Session {
+function openSession(spec: TvmSpec, joined: JoinAnswer, certificates: CertificateFolders, shared: TvmShared, farewell: (why: Farewell) => void): Session {
   const agent: Agent = createAgent(joined);
   const active = new Map<string, Active>();
   let startTask: Active | undefined;
   const context: LaunchContext = {
-    facts: { account: joined.account, pool: joined.pool, tvm: joined.tvm, root: spec.root, portRange: joined.portRange, programFolders: shared.programFolders },
-    owner: ownerOf(spec), limits: shared.limits, elevatedAllowed: joined.runElevatedAllowed, allowHosts: shared.allowHosts, cache: openCache(cacheFolder(spec)),
+    facts: { account: joined.account, pool: joined.pool, tvm: joined.tvm, root: spec.root, portRange: joined.portRange, certificates, programFolders: shared.programFolders },
+    owner: ownerOf(spec), startOwner: joined.certificates ? startOwner(ownerOf(spec)) : ownerOf(spec), limits: shared.limits, elevatedAllowed: joined.runElevatedAllowed, allowHosts: shared.allowHosts, cache: openCache(cacheFolder(spec)),
   };
   const trash = createTrash(spec, shared, context);
   const users = tvmUsers({ root: spec.root, uid: spec.uid, gid: spec.gid, allowed: shared.allowUsers, log: (message) => shared.log(`TVM ${spec.name}: ${message}`) });

@@ -5,8 +5,8 @@ import http from "node:http";
 import type { AddressInfo } from "node:net";
 import path from "node:path";
 import {
-  exchangeAnswer, exchangeRequest, joinAnswer, joinRequest,
-  type Assignment, type AttemptRef, type ExchangeRequest, type FileAnswer, type FileRequest, type JoinAnswer, type JoinRequest, type Report, type StartTaskOrder,
+  certificatesAnswer, certificatesRequest, exchangeAnswer, exchangeRequest, joinAnswer, joinRequest,
+  type Assignment, type AttemptRef, type CertificateFile, type ExchangeRequest, type FileAnswer, type FileRequest, type JoinAnswer, type JoinRequest, type Report, type StartTaskOrder,
 } from "../../src/wire";
 
 export interface FakeTvm {
@@ -23,6 +23,9 @@ export interface FakeTvm {
   readonly files: Map<string, FileRequest>;
   readonly fileAnswers: Map<string, FileAnswer>;
   startTask: StartTaskOrder | undefined;
+  readonly certificates: CertificateFile[];
+  /** Statuses that the next questions for certificates are answered with instead. */
+  readonly certificateFaults: number[];
   leave: boolean;
   /** Answer exchanges and joins with this status instead. */
   refuse: number | undefined;
@@ -57,7 +60,7 @@ export async function startFakeService(options: FakeOptions) {
     if (!known) {
       known = {
         name, joined: undefined, joins: 0, assigned: new Map(), reports: [], exchanges: [], removeFolders: new Set(), removedFolders: [], files: new Map(),
-        fileAnswers: new Map(), startTask: undefined, leave: false, refuse: undefined,
+        fileAnswers: new Map(), startTask: undefined, certificates: [], certificateFaults: [], leave: false, refuse: undefined,
       };
       tvms.set(name, known);
     }
@@ -108,6 +111,14 @@ export async function startFakeService(options: FakeOptions) {
     };
   };
 
+  const giveCertificates = (authorization: string, body: unknown): { status: number; body?: unknown } => {
+    const [, name = "", boot] = authorization.split("~");
+    const one = tvm(name);
+    if (authorization !== `TVM secret~${name}~${boot}` || certificatesRequest.parse(body).boot !== Number(boot)) throw new Error(`authorization ${authorization}`);
+    const fault = one.certificateFaults.shift();
+    return fault === undefined ? { status: 200, body: certificatesAnswer.parse({ certificates: one.certificates }) } : { status: fault };
+  };
+
   const exchange = async (authorization: string, body: unknown, gone: Promise<void>): Promise<{ status: number; body?: unknown }> => {
     const request = exchangeRequest.parse(body);
     const [, name = "", boot] = authorization.split("~");
@@ -154,7 +165,7 @@ export async function startFakeService(options: FakeOptions) {
     }
     const gone = new Promise<void>((resolve) => response.once("close", resolve));
     const parsed: unknown = JSON.parse(body.toString("utf8"));
-    const answer = url.pathname === "/agent/join" ? join(parsed) : url.pathname === "/agent/exchange" ? await exchange(request.headers.authorization ?? "", parsed, gone) : { status: 404 };
+    const answer = url.pathname === "/agent/join" ? join(parsed) : url.pathname === "/agent/certificates" ? giveCertificates(request.headers.authorization ?? "", parsed) : url.pathname === "/agent/exchange" ? await exchange(request.headers.authorization ?? "", parsed, gone) : { status: 404 };
     if (dropAnswers > 0 && (parsed as Partial<ExchangeRequest>).reports?.length) {
       dropAnswers--;
       return void response.destroy();

@@ -45,14 +45,20 @@ export interface TestPfx {
 export function testPfx(algorithm: "aes256" | "3des" = "aes256"): TestPfx {
   const { cert, key } = testCertificate();
   const x509 = new X509Certificate(cert);
+  // Packing takes a while: a file once made is used again.
+  const packed = new Map<string, Buffer>();
   return {
     thumbprint: x509.fingerprint.replaceAll(":", "").toLowerCase(),
     cer: x509.raw,
     cert,
     key,
     pfx(password) {
-      const packed = forge.pkcs12.toPkcs12Asn1(forge.pki.privateKeyFromPem(key), [forge.pki.certificateFromPem(cert)], password, { algorithm: algorithm as "3des" });
-      return Buffer.from(forge.asn1.toDer(packed).getBytes(), "latin1");
+      const known = packed.get(password);
+      if (known) return known;
+      const made = forge.pkcs12.toPkcs12Asn1(forge.pki.privateKeyFromPem(key), [forge.pki.certificateFromPem(cert)], password, { algorithm: algorithm as "3des" });
+      const bytes = Buffer.from(forge.asn1.toDer(made).getBytes(), "latin1");
+      packed.set(password, bytes);
+      return bytes;
     },
   };
 }
