@@ -93,7 +93,7 @@ export const copyData = async (data: string, to: string): Promise<void> => {
   if ((await readdir(to)).length > 0) throw new Error(`${to} is not empty: a backup needs a folder of its own.`);
   copySqlite(path.join(data, "ledger.db"), path.join(to, "ledger.db"));
   // After the events: whatever they speak of is there by now.
-  for (const part of ["keys", "files", "views.json"])
+  for (const part of ["keys", "certificates", "files", "views.json"])
     await cp(path.join(data, part), path.join(to, part), { recursive: true, preserveTimestamps: true, mode: constants.COPYFILE_FICLONE }).catch((error: NodeJS.ErrnoException) => {
       if (error.code !== "ENOENT") throw error;
     });

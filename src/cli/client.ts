@@ -12,6 +12,7 @@ import { ServiceError, UnreachableError } from "./failures";
 import { type BulkProgress, type BulkResult, streamTasks } from "./stream";
 import { type Call, type Transport, type TransportOptions, createTransport, settle } from "./transport";
 import type {
+  CertificateResource, NewCertificate,
   Counts, FileEntry, FileRange, FileSlice, HistoryCommit, JobResource, NewPool, NewTask, NewTvmUser, NewWorkItem, PoolResource, RemoveTvms, ResizePool, SizeResource, SshAccess,
   StoredFile, TaskResource, TvmResource, UploadAddress, WhyAnswer, WorkItemChange, WorkItemResource,
 } from "./resources";
@@ -42,6 +43,13 @@ export function createClient(where: Connection | (() => Connection), options: Tr
     /** Frees the connections. */
     close: transport.close,
     health: () => extra<Record<string, unknown>>("health"),
+
+    addCertificate: (certificate: NewCertificate) => call("POST", ["certificates"], { body: certificate }),
+    /** By its SHA-1 thumbprint. */
+    getCertificate: (thumbprint: string) => get<CertificateResource>([certificateOf(thumbprint)]),
+    listCertificates: (query?: ListOptions) => list<CertificateResource>(["certificates"], query),
+    deleteCertificate: (thumbprint: string) => call("DELETE", [certificateOf(thumbprint)]),
+    cancelCertificateDeletion: (thumbprint: string) => act([certificateOf(thumbprint)], "canceldelete"),
 
     createPool: (pool: NewPool) => call("POST", ["pools"], { body: pool }),
     getPool: (pool: string) => get<PoolResource>(["pools", pool]),
@@ -121,6 +129,7 @@ export function createClient(where: Connection | (() => Connection), options: Tr
 
 export const taskFiles = (workItem: string, job: string, task: string): string[] => [...tasksOf(workItem, job), task, "files"];
 export const tvmFiles = (pool: string, tvm: string): string[] => ["pools", pool, "tvms", tvm, "files"];
+export const certificateOf = (thumbprint: string): string => `certificates(thumbprintAlgorithm=sha1,thumbprint=${thumbprint})`;
 const tasksOf = (workItem: string, job: string): string[] => ["workitems", workItem, "jobs", job, "tasks"];
 
 const filePath = (base: readonly string[], file: string): string[] => [...base, ...file.split(/[\\/]/)];

@@ -4,6 +4,7 @@ import path from "node:path";
 import { type Command, helpOf, runCommand } from "./command";
 import { accountCommands } from "./commands/account";
 import { autoscaleTestCommand } from "./commands/autoscaleTest";
+import { certificateCommands } from "./commands/certificate";
 import { demoCommand } from "./commands/demo";
 import { explainCommands } from "./commands/explain";
 import { fileCommands } from "./commands/files";
@@ -27,6 +28,7 @@ export const COMMANDS: readonly Command[] = [
   ...fileCommands,
   ...explainCommands,
   ...poolCommands,
+  ...certificateCommands,
   ...tvmCommands,
   autoscaleTestCommand,
   ...serviceCommands.slice(1),

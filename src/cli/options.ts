@@ -71,6 +71,19 @@ export function settings(option: string, values: readonly string[]): { name: str
   });
 }
 
+/** 40 hexadecimal digits, with or without the colons and blanks that other programs put between them; in lower case. */
+export function thumbprint(what: string, text: string): string {
+  const digits = text.replaceAll(/[:\s]/g, "").toLowerCase();
+  if (!/^[0-9a-f]{40}$/.test(digits)) throw usage(`${what} must have 40 hexadecimal digits, not "${text}".`, "`batchledger certificate list` shows the thumbprints.");
+  return digits;
+}
+
+/** `THUMBPRINT` or `THUMBPRINT=starttask,task,rdp`. */
+export function certificateReference(option: string, text: string): { thumbprint: string; thumbprintAlgorithm: string; visibility?: string } {
+  const [digits = "", visibility] = text.split("=", 2);
+  return { thumbprint: thumbprint(option, digits), thumbprintAlgorithm: "sha1", ...(visibility === undefined ? {} : { visibility }) };
+}
+
 export interface WorkReference {
   readonly workItem: string;
   readonly task?: string;

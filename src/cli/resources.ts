@@ -25,7 +25,35 @@ export interface NewPool {
     readonly maxTaskRetryCount?: number;
     readonly waitForSuccess?: boolean;
   };
+  readonly certificateReferences?: readonly CertificateReference[];
   readonly metadata?: readonly Setting[];
+}
+
+export interface CertificateReference {
+  readonly thumbprint: string;
+  readonly thumbprintAlgorithm: string;
+  readonly storeLocation?: string;
+  readonly storeName?: string;
+  readonly visibility?: string;
+}
+
+export interface NewCertificate {
+  readonly thumbprint: string;
+  readonly thumbprintAlgorithm: string;
+  /** Base64 of the file. */
+  readonly data: string;
+  readonly certificateFormat?: "pfx" | "cer";
+  readonly password?: string;
+}
+
+export interface CertificateResource {
+  readonly thumbprint: string;
+  readonly thumbprintAlgorithm: string;
+  readonly state: string;
+  readonly stateTransitionTime: string;
+  readonly publicData?: string;
+  readonly deleteCertificateError?: { readonly code: string; readonly message?: string; readonly values?: readonly Setting[] };
+  readonly [more: string]: unknown;
 }
 
 export interface ResizePool {

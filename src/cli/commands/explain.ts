@@ -4,6 +4,7 @@ import { EXIT, usage } from "../failures";
 import { clean, json, plural, table } from "../output";
 import * as parse from "../options";
 import type { HistoryCommit, TaskResource, WhyAnswer } from "../resources";
+import { certificateOf } from "../client";
 import { jobOf, totalOf } from "../waiting";
 
 const JOB = { job: { type: "string", value: "JOB", help: "a job of the work item (default: its latest)" } } as const;
@@ -16,8 +17,8 @@ export const explainCommands: readonly Command[] = [
     options: { ...JOB }, run: why,
   },
   {
-    words: "events", operands: "WORKITEM[/TASK] | pools/POOL[/TVM]", operandsMin: 1, operandsMax: 1, connects: true,
-    summary: "Prints the history of a work item, task, pool or TVM: every change of its state, oldest first.",
+    words: "events", operands: "WORKITEM[/TASK] | pools/POOL[/TVM] | certificates/THUMBPRINT", operandsMin: 1, operandsMax: 1, connects: true,
+    summary: "Prints the history of a work item, task, pool, TVM or certificate: every change of its state, oldest first.",
     options: { ...JOB }, run: events,
   },
 ];
@@ -80,6 +81,7 @@ async function historyPath(call: Invocation, text: string): Promise<string[]> {
     if (!pool || tvm === "" || more.length > 0) throw usage(`"${text}" is not pools/POOL or pools/POOL/TVM.`);
     return tvm === undefined ? ["pools", pool] : ["pools", pool, "tvms", tvm];
   }
+  if (text.startsWith("certificates/")) return [certificateOf(parse.thumbprint("The name after certificates/", text.slice("certificates/".length)))];
   const { workItem, task } = parse.workReference(text);
   const named = call.text("job");
   if (task === undefined) return named === undefined ? ["workitems", workItem] : ["workitems", workItem, "jobs", named];

@@ -18,6 +18,7 @@ export const poolCommands: readonly Command[] = [
       size: { type: "string", value: "SIZE", help: "of `batchledger sizes` (default small)" },
       fill: { type: "string", value: "HOW", help: "spread (default) or pack: which TVM gets the next task" },
       "start-task": { type: "string", value: "COMMAND", help: "command line that each TVM runs first, and must end with 0" },
+      certificate: { type: "string", multiple: true, value: "THUMBPRINT[=WHO]", help: "install it on each TVM; WHO may see it: some of starttask,task,rdp (default all); may be repeated" },
       wait: { type: "boolean", help: "return when the TVMs are ready" },
     },
     run: createPool,
@@ -60,11 +61,13 @@ async function createPool(call: Invocation): Promise<number> {
   const fill = (call.text("fill") ?? "spread").toLowerCase();
   if (fill !== "spread" && fill !== "pack") throw new Failure(EXIT.usage, "--fill must be spread or pack.");
   const startTask = call.text("start-task");
+  const certificates = call.texts("certificate").map((text) => parse.certificateReference("--certificate", text));
   await client.createPool({
     name, osFamily: "4", tvmSize: call.text("size") ?? "small", targetDedicated: target,
     maxTasksPerTVM: parse.wholeNumber("--slots", call.text("slots") ?? "1", 1, 1000),
     schedulingPolicy: { tvmFillType: fill === "pack" ? "Pack" : "Spread" },
     ...(startTask === undefined ? {} : { startTask: { commandLine: startTask, waitForSuccess: true } }),
+    ...(certificates.length === 0 ? {} : { certificateReferences: certificates }),
   });
   if (call.flag("wait")) await poolReady(call, name);
   if (call.json) json(call.io, await client.getPool(name));
