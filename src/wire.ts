@@ -30,6 +30,10 @@ export const assignment = z.strictObject({
   maxWallClockMs: z.number().optional(),
   /** Milliseconds the folder stays after the end of the task; absent: while the TVM lives. */
   retentionMs: z.number().optional(),
+  /** A job manager: before all that waits for a slot. It may speak to the service about its job with this token. */
+  manager: z.strictObject({ token: z.string() }).optional(),
+  /** Nothing else runs on the TVM meanwhile. */
+  exclusive: z.boolean().optional(),
 });
 export type Assignment = z.infer<typeof assignment>;
 

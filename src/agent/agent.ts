@@ -73,12 +73,14 @@ export function createAgent(options: AgentOptions) {
   let lastEndAtMs = -Infinity;
   let ran = 0;
 
-  const freeSlots = (): number => options.slots - busy.size - dying.size;
+  const hasTvmToItself = (): boolean => busy.size === 1 && [...busy.values()].some(({ assignment }) => assignment.exclusive);
+  const freeSlots = (): number => (options.slots > 1 && hasTvmToItself() ? 0 : options.slots - busy.size - dying.size);
 
-  /** Puts waiting attempts into free slots. */
+  /** Puts waiting attempts into free slots; one that runs alone waits until nothing else is left. */
   const fill = (nowMs: number): Effect[] => {
     const effects: Effect[] = [];
     while (freeSlots() > 0) {
+      if (waiting[0]?.assignment.exclusive && busy.size + dying.size > 0) break;
       const next = waiting.shift();
       if (!next) break;
       next.phase = "busy";
@@ -107,7 +109,8 @@ export function createAgent(options: AgentOptions) {
       return;
     }
     held.set(id, one);
-    waiting.push(one);
+    if (assignment.manager) waiting.unshift(one);
+    else waiting.push(one);
   };
 
   const drop = (ref: AttemptRef): Effect[] => {
@@ -233,7 +236,7 @@ export function createAgent(options: AgentOptions) {
       }
       // As long as slots keep turning over, a slot is about to take those that wait.
       if (nowMs - lastEndAtMs < RETURN_AFTER_MS) return effects;
-      while (waiting[0] && nowMs - waiting[0].heldAtMs >= RETURN_AFTER_MS) {
+      while (waiting[0] && dying.size === 0 && nowMs - waiting[0].heldAtMs >= RETURN_AFTER_MS) {
         const one = waiting.shift() as Held;
         conclude(one, { kind: "taskReturned", ...refOf(one.assignment), at: iso(nowMs) });
       }
@@ -242,7 +245,8 @@ export function createAgent(options: AgentOptions) {
 
     /** When `due` has something to do next. */
     nextDueMs(): number {
-      let next = waiting[0] ? Math.max(waiting[0].heldAtMs, lastEndAtMs) + RETURN_AFTER_MS : Infinity;
+      // What is being ended gives its slot back: whoever waits for it is looked at then.
+      let next = waiting[0] && dying.size === 0 ? Math.max(waiting[0].heldAtMs, lastEndAtMs) + RETURN_AFTER_MS : Infinity;
       for (const one of busy.values()) if (!one.timedOut) next = Math.min(next, one.deadlineMs);
       return next;
     },

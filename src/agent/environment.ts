@@ -21,10 +21,15 @@ export const ROOT = "WATASK_TVM_ROOT_DIR";
 const SYSTEM_PATH = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 const ENTRIES_MAX = 1000;
 
+/** Where a job manager finds the service, and the token that lets it speak of its job; no other task has them. */
+const SERVICE_URL = "WATASK_SERVICE_URL";
+const TOKEN = "WATASK_AUTHENTICATION_TOKEN";
+
 export interface RunNames {
   readonly workItem?: string;
   readonly job?: string;
   readonly task?: string;
+  readonly service?: { readonly url: string | undefined; readonly token: string } | undefined;
 }
 
 /** `mark` names the run; `cwd` is its working directory. */
@@ -57,6 +62,8 @@ function systemVariables(facts: TvmFacts, names: RunNames, mark: string): Record
     WATASK_CERTIFICATES_DIR: names.task === undefined ? facts.certificates?.starttask : facts.certificates?.task,
     WATASK_PORTRANGE_LOW: facts.portRange?.low.toString(),
     WATASK_PORTRANGE_HIGH: facts.portRange?.high.toString(),
+    [SERVICE_URL]: names.service?.url,
+    [TOKEN]: names.service?.token,
     [MARK]: mark,
   };
 }

@@ -14,6 +14,8 @@ export interface ServiceAnswer {
 export interface Service {
   /** Rejects when no whole answer came in time, for whatever reason. */
   post(path: string, body: unknown, options: { readonly authorization?: string; readonly timeoutMs: number; readonly signal?: AbortSignal }): Promise<ServiceAnswer>;
+  /** Where the service is, as far as is known; for programs that may speak to it themselves. */
+  url(): string | undefined;
   /** The file that says where the service is has gone, and nothing was heard for this long: the service is no more. */
   isGone(afterMs: number): boolean;
   close(): void;
@@ -35,6 +37,13 @@ export function openService(endpointFile: string): Service {
       } catch (error) {
         base = undefined;
         throw error;
+      }
+    },
+    url() {
+      try {
+        return (base ??= readEndpoint(endpointFile)).origin;
+      } catch {
+        return undefined;
       }
     },
     isGone: (afterMs) => performance.now() - heardAt > afterMs && !fs.existsSync(endpointFile),

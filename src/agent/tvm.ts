@@ -238,7 +238,8 @@ function openSession(spec: TvmSpec, joined: JoinAnswer, certificates: Certificat
     const one: Active = { abort: new AbortController(), run: undefined };
     active.set(idOf(ref), one);
     retention.keep(folderOf(assignment));
-    const place: Place = { folder, cwd: [...folder, "wd"], fresh: true, names: { workItem, job, task } };
+    const service = assignment.manager && { url: shared.service.url(), token: assignment.manager.token };
+    const place: Place = { folder, cwd: [...folder, "wd"], fresh: true, names: { workItem, job, task, service } };
     launch(assignment, place, one, (atMs) => {
       agent.started(ref, atMs, steadyNow());
       if (assignment.maxWallClockMs !== undefined) armTimer();

@@ -13,6 +13,8 @@ export type Principal =
   | { readonly kind: "account"; readonly account: string }
   /** What the header says: the app checks the credential itself on each exchange. */
   | { readonly kind: "tvm"; readonly credential: string }
+  /** What the header says: a job manager's token, which the app checks before anything else is looked at. */
+  | { readonly kind: "manager"; readonly token: string }
   | { readonly kind: "anonymous" };
 
 export type Action =
@@ -45,6 +47,8 @@ const ALLOWED: Readonly<Record<Principal["kind"], ReadonlySet<Action>>> = {
     "health.read",
   ]),
   tvm: new Set<Action>(["agent.exchange"]),
+  // Of its own job, and nothing that names no job (see `withinJob`).
+  manager: new Set<Action>(["job.read", "task.read", "task.add", "task.update", "task.terminate", "task.delete", "file.read"]),
   // The join code is in the body, good once, and checked by the app.
   anonymous: new Set<Action>(["health.read", "agent.join"]),
 };
@@ -54,6 +58,12 @@ export const authorize = (principal: Principal, action: Action, account: string 
   const own = principal.kind !== "account" || account === undefined || principal.account === account;
   return own && ALLOWED[principal.kind].has(action) ? undefined : rejection("InsufficientAccountPermissions");
 };
+
+/** A job manager's token opens what belongs to its job: the path must say so, names compared without case. */
+export const withinJob = (names: { readonly workItem?: string; readonly job?: string }, own: { readonly workItem: string; readonly job: string }): Rejection | undefined =>
+  names.workItem?.toLowerCase() === own.workItem.toLowerCase() && names.job?.toLowerCase() === own.job.toLowerCase()
+    ? undefined
+    : rejection("InsufficientAccountPermissions", "A job manager's token is good for its own job only.");
 
 export interface SignedRequest {
   readonly method: string;
@@ -65,6 +75,7 @@ export interface SignedRequest {
 export const SKEW_MAX_MS = 15 * 60_000;
 
 const CREDENTIALS = /^SharedKey ([A-Za-z0-9]{1,64}):(\S{1,200})$/i;
+const BEARER = /^Bearer ([\x21-\x7e]{1,1000})$/i;
 const TVM = /^TVM ([\x21-\x7e]{1,1000})$/i;
 
 /** Who the Authorization header says it is, proven for accounts. None: anonymous. */
@@ -73,6 +84,8 @@ export const authenticate = async (accounts: Accounts, request: SignedRequest, n
   if (header === null || header === "") return { kind: "anonymous" };
   const tvm = TVM.exec(header);
   if (tvm) return { kind: "tvm", credential: tvm[1] as string };
+  const bearer = BEARER.exec(header);
+  if (bearer) return { kind: "manager", token: bearer[1] as string };
   const match = CREDENTIALS.exec(header);
   if (!match) return rejection("InvalidAuthenticationInfo", undefined, { HeaderName: "Authorization", Reason: "expected: SharedKey account:signature" });
   const [, name, signature] = match as unknown as [string, string, string];

@@ -169,7 +169,7 @@ export const extras: readonly Operation[] = [
   ...histories,
   operation({ name: "ListSizes", method: "GET", path: "/batchledger/sizes", action: "pool.read", version: "none", run: sizes }),
   operation({ name: "Why", method: "GET", path: "/batchledger/why/workitems/{workItem}/jobs/{job}/tasks/{task}", action: "history.read", version: "none", run: whyTask }),
-  operation({ name: "Counts", method: "GET", path: "/batchledger/counts/workitems/{workItem}/jobs/{job}", action: "history.read", version: "none", run: countsOf }),
+  operation({ name: "Counts", method: "GET", path: "/batchledger/counts/workitems/{workItem}/jobs/{job}", action: "job.read", version: "none", run: countsOf }),
   operation({ name: "GrantUpload", method: "POST", path: "/batchledger/files/{path}", action: "upload.grant", version: "none", run: grant }),
   operation({ name: "ListUploads", method: "GET", path: "/batchledger/files/{path}", action: "upload.read", version: "none", query: ["after"], run: listStored }),
   operation({ name: "ListAllUploads", method: "GET", path: "/batchledger/files", action: "upload.read", version: "none", query: ["after"], run: listStored }),

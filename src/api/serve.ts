@@ -3,9 +3,10 @@
 import type { HttpResponseInit, InvocationContext } from "@azure/functions";
 import { type Rejection, isRejection, rejection } from "../domain/decider";
 import { Busy } from "../app/execute";
+import { managerOf } from "../app/managers";
 import type { Ports } from "../ports";
 import { type Attempts, attempts } from "./attempts";
-import { type Principal, authenticate, authorize } from "./auth";
+import { type Principal, authenticate, authorize, withinJob } from "./auth";
 import { readConditions } from "./conditions";
 import { BODY_MAX, parseJson, readBytes, tooLarge } from "./json";
 import type { Answer, Incoming, Input, Operation, PartAnswer, PartRequest, Route } from "./operation";
@@ -73,6 +74,8 @@ const slowly = async ({ ports, request, now }: Exchange, refused: Rejection): Pr
 /** For whoever it is that has been proven. `within`: the request is part of another. */
 const answerAs = async (exchange: Exchange, principal: Principal, abort: AbortSignal | undefined, within: boolean): Promise<Answer | Rejection> => {
   const { ports, request, url, now } = exchange;
+  const manager = principal.kind === "manager" ? await managerOf(ports, principal.token) : undefined;
+  if (principal.kind === "manager" && !manager) return rejection("AuthenticationFailed", "The token is not valid (any more): it is good while the job manager that it was given to runs.");
   const route = routes.find(url.pathname);
   const query = readQuery(url.searchParams);
   if (isRejection(query)) return query;
@@ -80,8 +83,9 @@ const answerAs = async (exchange: Exchange, principal: Principal, abort: AbortSi
   // Strangers learn nothing but that they are strangers: not which paths there are, not which versions.
   if (principal.kind === "anonymous" && !isOpen(found)) return notSignedIn();
   if (isRejection(found)) return versionProblem(url.pathname, query) ?? found;
-  const account = principal.kind === "account" ? principal.account : undefined;
-  const refusal = authorize(principal, found.action, account) ?? checkQuery(found, query);
+  const account = principal.kind === "account" ? principal.account : manager?.account;
+  const names = (route as Route).names;
+  const refusal = authorize(principal, found.action, account) ?? (manager && withinJob(names, manager)) ?? checkQuery(found, query);
   if (refusal) return refusal;
   if (within && !fitsInside(found)) return rejection("InvalidInput", "This operation cannot be part of a batch.", { Reason: found.name });
   const conditions = readConditions(request.headers);
@@ -92,8 +96,8 @@ const answerAs = async (exchange: Exchange, principal: Principal, abort: AbortSi
   const at = now.toISOString();
   const input: Input = {
     ports,
-    call: { account: account ?? "", at, by: account ?? "anonymous" },
-    names: (route as Route).names,
+    call: { account: account ?? "", at, by: manager?.task ?? account ?? "anonymous" },
+    names,
     query,
     headers: request.headers,
     conditions,

@@ -14,7 +14,8 @@ import type { Assignment, CertificatesAnswer, ExchangeAnswer, ExchangeRequest, F
 import { PROTOCOL_VERSION } from "../wire";
 import { filesOf } from "./certificates";
 import { execute } from "./execute";
-import { HOLD_MAX } from "./place";
+import { HOLD_MAX } from "./holding";
+import { managerToken } from "./managers";
 import { forgetTvm } from "./react";
 import { openFiles } from "./secrets";
 import { userContext } from "./tvmErrands";
@@ -274,10 +275,11 @@ const isUntold = (ports: Ports, tvm: string, errand: string): boolean => {
 };
 
 const answerNow = async (ports: Ports, tvm: string, row: TvmRow, request: ExchangeRequest): Promise<ExchangeAnswer> => {
-  const [assigned, waiting] = await Promise.all([
+  const [assigned, asked] = await Promise.all([
     ports.views.keys(tasks, { index: "tvm", prefix: `${tvm}/`, limit: 2 * HOLD_MAX }),
     openErrands(ports, tvm),
   ]);
+  const waiting = asked.some(({ folder }) => folder !== undefined) ? await dropOutdated(ports, tvm, asked, assigned) : asked;
   const should = new Set(assigned.map(plainHeld));
   const holds = new Set(request.holding.map(({ key, attempt }) => heldKey(tvm, key, attempt)));
   const missing = assigned.filter((key) => !holds.has(plainHeld(key))).map(parseHeld);
@@ -298,6 +300,16 @@ const usersAsked = (ports: Ports, tvm: string, waiting: readonly ErrandRow[]): {
   const now = ports.clock.now().toISOString();
   const users = waiting.flatMap(({ user }) => (user && user.until > now ? [JSON.parse(ports.sealer.open(user.sealed, userContext(tvm))) as UserRequest] : []));
   return users.length > 0 ? { users } : {};
+};
+
+/** A task that has come back here has its folder here again: what was asked to go is not what is there now. */
+const dropOutdated = async (ports: Ports, tvm: string, waiting: readonly ErrandRow[], assigned: readonly string[]): Promise<readonly ErrandRow[]> => {
+  const inUse = new Set(assigned.map((key) => parseHeld(key).task.split(".").filter((_, index) => index === 1 || index > 2).join("/")));
+  const outdated = waiting.filter(({ folder }) => folder !== undefined && inUse.has(folder.toLowerCase()));
+  if (outdated.length === 0) return waiting;
+  const rows = outdated.map(({ id, version }) => ({ from: version, row: { id, version: version + 1, gone: true } }));
+  await ports.views.write([{ view: errands, partition: tvm, rows, counters: {} }]);
+  return waiting.filter((one) => !outdated.includes(one));
 };
 
 /** What it holds is being taken from it: nothing more is begun. */
@@ -331,6 +343,8 @@ const assignmentOf = (ports: Ports, account: string, key: string, row: TaskRow):
     runElevated: spec.runElevated ?? false,
     ...(spec.maxWallClockMs === undefined ? {} : { maxWallClockMs: spec.maxWallClockMs }),
     ...(spec.retentionMs === undefined ? {} : { retentionMs: spec.retentionMs }),
+    ...(spec.manager ? { manager: { token: managerToken(ports, key, row.attempt) } } : {}),
+    ...(spec.exclusive ? { exclusive: true } : {}),
   };
 };
 

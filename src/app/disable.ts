@@ -7,7 +7,7 @@ import type { Ports } from "../ports";
 import { type TaskRow, parseHeld, tasks } from "../views/tasks";
 import { tvms } from "../views/tvms";
 import { type Order, executeAll } from "./execute";
-import { HOLD_MAX } from "./place";
+import { HOLD_MAX } from "./holding";
 
 /** Rounds before the caller looks at the world again. */
 const ROUNDS = 10;

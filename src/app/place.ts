@@ -2,23 +2,24 @@
 // Runs one at a time per pool (the lane of the queue `wakes`). The work is in what is placed, not in how much waits or how
 // many TVMs there are: only TVMs that may have room are looked at, and only the head of each job's queue.
 import { isRejection } from "../domain/decider";
-import { parentOf, poolStream, taskStream, tvmKey } from "../domain/ids";
-import { type Placed, type TvmRoom, type WaitingJob, place } from "../domain/placement";
+import { parentOf, poolKey, poolStream, taskStream, tvmKey } from "../domain/ids";
+import { awaitsManager, expiredBefore } from "../domain/job";
+import { type Placed, type TvmRoom, type WaitingJob, type WaitingTask, place } from "../domain/placement";
 import { usable } from "../domain/tvm";
 import type { Ports } from "../ports";
 import { type RoomRow, rooms } from "../views/errands";
 import { type JobRow, jobs } from "../views/jobs";
 import { pools } from "../views/pools";
-import { tasks } from "../views/tasks";
+import { isExclusive, parseQueued, queuedSince, tasks } from "../views/tasks";
 import { type TvmRow, tvms } from "../views/tvms";
 import { type Order, executeAll } from "./execute";
+import { HOLD_MAX } from "./holding";
+import { makeRoomForManagers } from "./makeRoom";
 import { takeStill } from "./react";
 import { type Wake, wake } from "./wakes";
 
 /** TVMs looked at in one run, beside those that said that they have room. */
 const ROOMS_MAX = 64;
-/** Most attempts one TVM may hold. */
-export const HOLD_MAX = 512;
 /** Tasks placed in one run; more is for the next. */
 const PLACE_MAX = 512;
 /** Active jobs of a pool that placement looks at. */
@@ -28,12 +29,15 @@ export const schedulePool = async (ports: Ports, pool: string, wakes: readonly W
   const [poolRow] = await ports.views.get(pools, [pools.locate(pool)]);
   if (!poolRow || poolRow.gone) return;
   const fill = poolRow.spec.fillType;
-  const candidates = await gatherRooms(ports, pool, wakes, fill);
-  const space = candidates.reduce((sum, { room }) => sum + Math.max(0, room.capacity - room.held), 0);
+  const open = await gatherRooms(ports, pool, wakes, fill);
+  const space = open.reduce((sum, { room }) => sum + Math.max(0, room.capacity - room.held), 0);
   const waiting = space > 0 ? await gatherJobs(ports, pool, Math.min(space, PLACE_MAX)) : [];
+  const candidates = [...open, ...(await wishedRooms(ports, pool, waiting, open, fill))];
   const placed = place(candidates.map(({ room }) => room), waiting, fill);
   const assigned = await assign(ports, pool, placed, at);
   await keepRooms(ports, pool, candidates, assigned);
+  if (space === 0 || waiting.some((job) => job.waiting[0]?.manager && !placed.some(({ task }) => task === job.waiting[0]?.task)))
+    await makeRoomForManagers(ports, pool, at);
   // What was not assigned after all (its task was ended meanwhile) has left room for another.
   if (placed.length >= PLACE_MAX || assigned.length < placed.length) await wake(ports, [{ pool, tvms: [] }]);
 };
@@ -48,6 +52,24 @@ const gatherRooms = async (ports: Ports, pool: string, wakes: readonly Wake[], f
   for (const { tvms: hinted } of wakes) for (const { tvm, capacity } of hinted) wished.set(tvm, capacity ?? wished.get(tvm));
   const open = await ports.views.query(rooms, { index: fill === "Spread" ? "spread" : "pack", prefix: `${pool}/`, limit: ROOMS_MAX });
   for (const { row } of open) if (!wished.has(row.tvm)) wished.set(row.tvm, undefined);
+  return lookAt(ports, pool, wished);
+};
+
+/** TVMs that waiting tasks would like and that have room, should they not be among those already looked at. */
+const wishedRooms = async (ports: Ports, pool: string, jobsWaiting: readonly WaitingJob[], open: readonly Candidate[], fill: "Spread" | "Pack"): Promise<Candidate[]> => {
+  const known = new Set(open.map(({ room }) => room.tvm));
+  const wished = new Set<string>();
+  for (const { waiting } of jobsWaiting) for (const { affinity } of waiting) if (affinity !== undefined && !known.has(affinity)) wished.add(affinity);
+  const stored = await ports.views.get(rooms, [...wished].map((tvm) => ({ partition: pool, id: tvm })));
+  const found = new Map<string, undefined>(stored.flatMap((row) => (row && row.free > 0 ? [[row.tvm, undefined] as const] : [])));
+  // Packing looks at the fullest TVMs first; who wants one to itself looks for the emptiest.
+  if (fill === "Pack" && jobsWaiting.some(({ waiting }) => waiting.some(({ exclusive }) => exclusive)))
+    for (const { row } of await ports.views.query(rooms, { index: "spread", prefix: `${pool}/`, limit: 1 })) if (!known.has(row.tvm)) found.set(row.tvm, undefined);
+  return found.size === 0 ? [] : lookAt(ports, pool, found);
+};
+
+/** The TVMs as they are now; beside each name how much it has just said that it would hold. */
+const lookAt = async (ports: Ports, pool: string, wished: ReadonlyMap<string, number | undefined>): Promise<Candidate[]> => {
   const names = [...wished.keys()].filter((tvm) => parentOf(tvm) === pool);
   const [rows, stored, held] = await Promise.all([
     ports.views.get(tvms, names.map((tvm) => tvms.locate(tvm))),
@@ -58,7 +80,7 @@ const gatherRooms = async (ports: Ports, pool: string, wakes: readonly Wake[], f
   if (rows.some((row, index) => (row?.phase === "leaving" || row?.phase === "restarting") && held[index]?.length === 0)) await ports.orchestrations.nudge("pool", poolStream(pool));
   return names.map((tvm, index) => {
     const row = rows[index];
-    const slots = row && !row.gone && usable(row) ? row.slots : 0;
+    const slots = row && !row.gone && usable(row) && !held[index]?.some(isExclusive) ? row.slots : 0;
     const wish = wished.get(tvm) ?? stored[index]?.capacity ?? slots;
     const capacity = slots === 0 ? 0 : Math.min(HOLD_MAX, Math.max(slots, wish));
     return { room: { tvm, slots, held: held[index]?.length ?? 0, capacity }, stored: stored[index] };
@@ -85,15 +107,30 @@ const gatherJobs = async (ports: Ports, pool: string, space: number): Promise<Wa
 
 const headOf = async (ports: Ports, row: JobRow, limit: number, shared: boolean): Promise<WaitingJob> => {
   const job = `${row.workItem}.${row.id}`;
-  const keys = await ports.views.keys(tasks, { index: "queue", prefix: `${job}/`, limit });
+  const keys = awaitsManager(row) ? [] : await youngEnough(ports, row, job, await ports.views.keys(tasks, { index: "queue", prefix: `${job}/`, limit }));
   // Fair turn only matters where jobs of equal priority wait: else their shares need not be counted.
   const counts: Record<string, number> = shared && keys.length > 0 ? await ports.views.counters(tasks, `${job}/`) : {};
   return {
     job,
     priority: row.spec.priority,
     running: (counts["assigned"] ?? 0) + (counts["running"] ?? 0),
-    waiting: keys.map((key) => ({ task: key.slice(key.lastIndexOf("/") + 1) })),
+    waiting: keys.map((key) => waitingFrom(key, poolKey(row.account, row.pool))),
   };
+};
+
+const waitingFrom = (key: string, pool: string): WaitingTask => {
+  const queued = parseQueued(key);
+  return queued.affinity === undefined ? queued : { ...queued, affinity: `${pool}.${queued.affinity}` };
+};
+
+/** Of a job that was enabled again, tasks that have been active for too long do not run: its process ends them. */
+const youngEnough = async (ports: Ports, row: JobRow, job: string, keys: string[]): Promise<string[]> => {
+  const since = expiredBefore(row);
+  const old = since === undefined ? [] : keys.filter((key) => queuedSince(key) < since);
+  if (since === undefined || old.length === 0) return keys;
+  const rows = await ports.views.get(tasks, old.map((key) => tasks.locate(`${job}.${parseQueued(key).task}`)));
+  const expired = new Set(old.filter((_, index) => (rows[index]?.stateAt ?? "") < since));
+  return keys.filter((key) => !expired.has(key));
 };
 
 /** Those that were assigned; the others were no longer waiting. */
@@ -149,7 +186,7 @@ const rowsOf = async (ports: Ports, names: readonly string[]): Promise<Map<strin
 /** Written only where it changed: a TVM that is refilled as fast as it empties costs nothing here. */
 const keepRooms = async (ports: Ports, pool: string, candidates: readonly Candidate[], placed: readonly Placed[]): Promise<void> => {
   const given = new Map<string, number>();
-  for (const { tvm } of placed) given.set(tvm, (given.get(tvm) ?? 0) + 1);
+  for (const { tvm, exclusive } of placed) given.set(tvm, (given.get(tvm) ?? 0) + (exclusive ? HOLD_MAX : 1));
   const changed = candidates.flatMap(({ room, stored }) => {
     const free = Math.max(0, room.slots - room.held - (given.get(room.tvm) ?? 0));
     if (stored ? stored.free === free && stored.capacity === room.capacity : free === 0 && room.capacity === 0) return [];

@@ -9,7 +9,7 @@ import { type TvmRow, tvms } from "../views/tvms";
 import type { Call } from "./call";
 import { checkReferences, lostReferences } from "./certificates";
 import { type Loaded, type Outcome, execute, load } from "./execute";
-import { HOLD_MAX } from "./place";
+import { HOLD_MAX } from "./holding";
 import { type Page, type Rows, scan } from "./rows";
 import { sealFiles } from "./secrets";
 import { lastTasksOf, totalRunOn } from "./tvmTasks";

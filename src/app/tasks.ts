@@ -1,7 +1,7 @@
 // Use cases on tasks: added one by one or many at once, listed, terminated, deleted.
 import { type Rejection, isRejection, present, rejection } from "../domain/decider";
 import { keyOf, taskKey, taskStream } from "../domain/ids";
-import { refusesTasks } from "../domain/job";
+import { awaitsManager, refusesTasks } from "../domain/job";
 import type { Task, TaskChange, TaskCommand, TaskFile, TaskSpec } from "../domain/task";
 import type { Ports } from "../ports";
 import { type TaskRow, tasks } from "../views/tasks";
@@ -70,7 +70,9 @@ export const addTasks = async (
   const at36 = Date.parse(call.at).toString(36).padStart(9, "0");
   const first = new Map<string, number>();
   const orders: Order<"task">[] = [];
+  const reserved = awaitsManager(found.state) ? found.state.spec.manager?.name.toLowerCase() : undefined;
   const places = added.map((task) => {
+    if (task.name.toLowerCase() === reserved) return undefined;
     const order = queueOrder(ports, call, found, at36, task);
     if (first.has(order.stream)) return undefined;
     first.set(order.stream, orders.length);
@@ -78,7 +80,7 @@ export const addTasks = async (
   });
   const outcomes = await executeAll(ports, "task", call.by, orders);
   return places.map((place) =>
-    place === undefined ? rejection("TaskExists", "The same request names this task twice.") : (outcomes[place] as Outcome<"task">),
+    place === undefined ? rejection("TaskExists", "The same request names this task twice, or the job manager task has this name.") : (outcomes[place] as Outcome<"task">),
   );
 };
 

@@ -1,6 +1,7 @@
 // Use cases on work items. A job that is due at once is made here, and by the work item's process should this call end half way.
 import { type Rejection, isRejection, present, rejection } from "../domain/decider";
 import { jobKey, jobStream, workItemKey, workItemStream } from "../domain/ids";
+import type { JobSpec } from "../domain/job";
 import type { AutoPoolSpec, WorkItem, WorkItemChange, WorkItemCommand, WorkItemSpec } from "../domain/workItem";
 import type { Ports } from "../ports";
 import { type WorkItemRow, workItems } from "../views/workItems";
@@ -8,6 +9,7 @@ import type { Call } from "./call";
 import { type Loaded, type Outcome, execute, load } from "./execute";
 import { type Condition, sealedSpec } from "./pools";
 import { type Page, type Rows, scan } from "./rows";
+import { sealFiles } from "./secrets";
 
 const onWorkItem = (
   ports: Ports,
@@ -26,7 +28,7 @@ export const addWorkItem = async (ports: Ports, call: Call, name: string, spec: 
     at: call.at,
     account: call.account,
     name,
-    spec: spec.autoPool ? { ...spec, autoPool: sealedAutoPool(ports, call, spec.autoPool) } : spec,
+    spec: { ...spec, job: sealedJob(ports, call, spec.job), ...(spec.autoPool ? { autoPool: sealedAutoPool(ports, call, spec.autoPool) } : {}) },
     unique: uniqueName(ports),
   });
   if (!isRejection(outcome)) await makeRecentJob(ports, call, outcome.state);
@@ -43,6 +45,9 @@ const workItemQuota = async (ports: Ports, call: Call, name: string): Promise<Re
   if (row && !row.gone) return undefined;
   return rejection("ActiveJobAndScheduleQuotaReached", `The account may have ${workItemsMax} active work items, and has them: end one first.`);
 };
+
+const sealedJob = (ports: Ports, call: Call, job: JobSpec): JobSpec =>
+  job.manager?.resourceFiles ? { ...job, manager: { ...job.manager, resourceFiles: sealFiles(ports, call.account, job.manager.resourceFiles) } } : job;
 
 const sealedAutoPool = (ports: Ports, call: Call, autoPool: AutoPoolSpec): AutoPoolSpec => ({ ...autoPool, spec: sealedSpec(ports, call, autoPool.spec) });
 
@@ -90,7 +95,8 @@ export const updateWorkItem = (
   change: WorkItemChange,
   condition?: Condition<WorkItem>,
 ): Promise<Outcome<"workItem">> => {
-  const { environment, ...rest } = change;
+  const { environment, job, ...others } = change;
+  const rest = { ...others, ...(job ? { job: sealedJob(ports, call, job) } : {}) };
   const sealed = environment && "autoPool" in environment ? { autoPool: sealedAutoPool(ports, call, environment.autoPool) } : environment;
   return onWorkItem(ports, call, name, { type: "UpdateWorkItem", at: call.at, ...rest, ...(sealed ? { environment: sealed } : {}) }, condition);
 };

@@ -1,6 +1,7 @@
 // Which waiting task goes to which TVM. Jobs by priority, higher first; among equal ones in fair turn: whoever has least
 // running goes next. Running tasks are never moved. TVMs first fill their slots, spread or packed; only then do they get
-// more to hold in advance, as much as they say they can start within moments.
+// more to hold in advance, as much as they say they can start within moments. A task that wants a TVM to itself gets one that
+// is empty; while there is none, the one with least to finish gets nothing more, and the job's other tasks wait behind it.
 
 export interface TvmRoom {
   readonly tvm: string;
@@ -16,35 +17,54 @@ export interface WaitingJob {
   readonly priority: number;
   /** Tasks of the job that are assigned or running now: its share so far. */
   readonly running: number;
-  /** The first of its waiting tasks in queue order; `affinity` names a TVM that the task would like. */
-  readonly waiting: readonly { readonly task: string; readonly affinity?: string }[];
+  /** The first of its waiting tasks in queue order. */
+  readonly waiting: readonly WaitingTask[];
+}
+
+export interface WaitingTask {
+  readonly task: string;
+  /** A TVM that it would like, and does not wait for. */
+  readonly affinity?: string;
+  /** It wants a TVM to itself. */
+  readonly exclusive?: boolean;
+  /** A job manager: never held in advance, others of its job wait behind it. */
+  readonly manager?: boolean;
 }
 
 export interface Placed {
   readonly job: string;
   readonly task: string;
   readonly tvm: string;
+  readonly exclusive?: boolean;
 }
 
 export const place = (rooms: readonly TvmRoom[], jobs: readonly WaitingJob[], fill: "Spread" | "Pack"): Placed[] => {
   const queue = taskQueue(jobs);
   const tvms = rooms.map((room) => ({ ...room }));
-  return [...fillUp(tvms, queue, fill, ({ slots }) => slots), ...fillUp(tvms, queue, "Spread", ({ capacity }) => capacity)];
+  return [...fillUp(tvms, queue, fill, ({ slots }) => slots), ...fillUp(tvms, queue, "Spread", ({ capacity }) => capacity, true)];
 };
 
 type Open = { -readonly [K in keyof TvmRoom]: TvmRoom[K] };
-type Next = { job: string; task: string; affinity?: string };
+type Next = WaitingTask & { readonly job: string };
 
-const fillUp = (tvms: readonly Open[], queue: TaskQueue, fill: "Spread" | "Pack", limit: (tvm: Open) => number): Placed[] => {
+const fillUp = (tvms: readonly Open[], queue: TaskQueue, fill: "Spread" | "Pack", limit: (tvm: Open) => number, inAdvance = false): Placed[] => {
   const placed: Placed[] = [];
   const open = new FreeTvms(tvms.filter((tvm) => tvm.held < limit(tvm)), fill, limit);
   while (!open.empty()) {
     const next = queue.next();
     if (!next) break;
-    placed.push({ job: next.job, task: next.task, tvm: open.take(next.affinity) });
+    if (inAdvance && (next.exclusive || next.manager)) queue.block(next.job);
+    else if (next.exclusive) {
+      const tvm = open.takeWhole(next.affinity);
+      if (tvm === undefined) queue.block(next.job);
+      else placed.push({ job: next.job, task: next.task, tvm, exclusive: true });
+    } else placed.push({ job: next.job, task: next.task, tvm: open.take(next.affinity) });
   }
   return placed;
 };
+
+/** Holds more than any TVM may: nothing more goes there in this run. */
+const FULL = Number.MAX_SAFE_INTEGER;
 
 /** TVMs with room by how much they have, so that taking one costs the same however many there are. */
 class FreeTvms {
@@ -80,6 +100,23 @@ class FreeTvms {
     return tvm.tvm;
   }
 
+  /** An empty TVM, which is full then; undefined when there is none: the emptiest is kept free until it is. */
+  takeWhole(affinity: string | undefined): string | undefined {
+    const open = [...this.byFree.values()].flat();
+    const empty = open.filter(({ held }) => held === 0);
+    const tvm = empty.find((one) => one.tvm === affinity) ?? empty[0];
+    if (tvm) this.close(tvm);
+    else this.close(open.reduce((least, one) => (one.held < least.held || (one.held === least.held && one.tvm < least.tvm) ? one : least)));
+    return tvm?.tvm;
+  }
+
+  private close(tvm: Open): void {
+    const list = this.byFree.get(this.free(tvm)) as Open[];
+    list.splice(list.indexOf(tvm), 1);
+    this.count--;
+    tvm.held = FULL;
+  }
+
   private free(tvm: Open): number {
     return this.limit(tvm) - tvm.held;
   }
@@ -108,6 +145,8 @@ class FreeTvms {
 
 interface TaskQueue {
   next(): Next | undefined;
+  /** Nothing more of this job in this run. */
+  block(job: string): void;
 }
 
 const taskQueue = (jobs: readonly WaitingJob[]): TaskQueue => {
@@ -129,6 +168,10 @@ const taskQueue = (jobs: readonly WaitingJob[]): TaskQueue => {
       best.taken++;
       if (best.taken === best.waiting.length) open.splice(open.indexOf(best), 1);
       return { job: best.job, ...task };
+    },
+    block(job) {
+      const index = open.findIndex((one) => one.job === job);
+      if (index >= 0) open.splice(index, 1);
     },
   };
 };

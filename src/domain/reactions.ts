@@ -113,6 +113,7 @@ const onJob = (stream: string, event: AnyEvent): readonly Effect[] => {
       return [look];
     case "JobUpdated":
     case "JobEnabled":
+    case "JobManagerQueued":
       return [look, { kind: "wakeJob", job: key }];
     case "JobDisablingStarted":
     case "JobTerminationStarted":

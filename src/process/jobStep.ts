@@ -8,6 +8,7 @@ import { autoPoolError, dropAutoPool, ensureAutoPool } from "../app/autoPools";
 import { takeOff } from "../app/disable";
 import { execute, load } from "../app/execute";
 import { expireTasks } from "../app/expire";
+import { managerHasEnded, queueManager } from "../app/managers";
 import { endTasks } from "../app/react";
 import type { Ports, Row } from "../ports";
 import { errands } from "../views/errands";
@@ -75,6 +76,8 @@ const prepare = async (ports: Ports, stream: string, state: Job, at: string): Pr
 const goOn = async (ports: Ports, stream: string, state: Job, at: string): Promise<Next> => {
   const end = wallClockEnd(state);
   if (end !== undefined && at >= end) return terminate(ports, stream, "MaxWallClockTimeExpiry", at);
+  await queueManager(ports, stream, state, at);
+  if (await managerHasEnded(ports, stream, state)) return terminate(ports, stream, "JMComplete", at);
   return wakeAt(earlier(end, await settleTasks(ports, stream, state, at)));
 };
 

@@ -2,7 +2,7 @@
 // Slow work with retries: each look does what can be done now and says when to look again.
 import { present } from "../domain/decider";
 import type { ResizeError } from "../domain/errors";
-import { tvmKey, tvmStream } from "../domain/ids";
+import { keyOf, poolKey, tvmKey, tvmStream } from "../domain/ids";
 import type { DeallocationOption, Pool } from "../domain/pool";
 import { coresOf } from "../domain/sizes";
 import { addMs } from "../domain/time";
@@ -13,7 +13,7 @@ import type { MachineOrder, Ports } from "../ports";
 import { takeFrom } from "../app/react";
 import { ranAtBoot, retainedUntil } from "../app/tvmTasks";
 import { pools } from "../views/pools";
-import { tasks } from "../views/tasks";
+import { managersIn, tasks } from "../views/tasks";
 import { DONE, type Next, earlier, wakeAt } from "./step";
 
 /** A TVM that should have joined and has not is looked after this often. */
@@ -138,7 +138,13 @@ interface Split {
   readonly leaving: readonly Member[];
 }
 
-/** Chooses who goes: TVMs that were named, then idle ones, then the youngest. */
+const MANAGERS_MAX = 1000;
+
+/** TVMs that run a job manager go last (seed). */
+const tvmsOfManagers = async (ports: Ports, pool: string): Promise<ReadonlySet<string>> =>
+  new Set((await ports.views.keys(tasks, { ...managersIn(pool), limit: MANAGERS_MAX })).map((key) => key.slice(0, key.indexOf("/"))));
+
+/** Chooses who goes: TVMs that were named, then idle ones, then the youngest; those that run a job manager last. */
 const shrink = async (ports: Ports, pool: Pool, members: readonly Member[], most: number, at: string): Promise<Split> => {
   const leaving = await hurry(ports, pool, members.filter(({ state }) => state.phase === "leaving" || state.phase === "gone"), at);
   const staying = members.filter(({ state }) => state.phase !== "leaving" && state.phase !== "gone");
@@ -147,9 +153,10 @@ const shrink = async (ports: Ports, pool: Pool, members: readonly Member[], most
   if (tooMany <= 0) return { staying, leaving };
   const held = await Promise.all(staying.map(({ state }) => heldBy(ports, state, 1)));
   const named = new Set(pool.resize.tvms);
+  const managed = await tvmsOfManagers(ports, poolKey(pool.account, pool.name));
   const ranked = staying
-    .map((member, index) => ({ member, named: named.has(member.state.name) ? 0 : 1, busy: held[index] as number, index }))
-    .sort((a, b) => a.named - b.named || a.busy - b.busy || b.index - a.index);
+    .map((member, index) => ({ member, named: named.has(member.state.name) ? 0 : 1, managed: managed.has(keyOf(member.stream)) ? 1 : 0, busy: held[index] as number, index }))
+    .sort((a, b) => a.named - b.named || a.managed - b.managed || a.busy - b.busy || b.index - a.index);
   const going = ranked.slice(0, tooMany).map(({ member }) => member);
   const option: DeallocationOption = pool.phase === "deleting" ? "requeue" : pool.resize.option;
   const gone = await onTvms(ports, going, { type: "RemoveTvm", at, option });

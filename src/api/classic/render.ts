@@ -4,10 +4,10 @@ import type { TvmInfo } from "../../app/pools";
 import type { TvmFile } from "../../app/tvmFiles";
 import { type Certificate, shownState } from "../../domain/certificate";
 import type { SchedulingError } from "../../domain/errors";
-import type { Job, JobConstraints, JobSpec } from "../../domain/job";
+import type { Job, JobConstraints, JobManager, JobSpec } from "../../domain/job";
 import { type Pool, type PoolSpec, type StartTask, currentOsVersion } from "../../domain/pool";
 import { type Schedule, nextRunTime } from "../../domain/schedule";
-import type { Task, TaskFile } from "../../domain/task";
+import type { Task, TaskFile, TaskSpec } from "../../domain/task";
 import { UNLIMITED, formatDuration } from "../../domain/time";
 import type { StartTaskInfo, Tvm } from "../../domain/tvm";
 import { type AutoPoolSpec, type WorkItem, scheduleOf } from "../../domain/workItem";
@@ -222,7 +222,15 @@ const jobConstraints = (constraints: JobConstraints) => ({
   maxTaskRetryCount: constraints.maxTaskRetryCount,
 });
 
-const jobSpecification = (spec: JobSpec) => (spec.specified ? { priority: spec.priority, jobConstraints: jobConstraints(spec.constraints) } : undefined);
+const jobSpecification = (spec: JobSpec) =>
+  spec.specified ? { priority: spec.priority, jobConstraints: jobConstraints(spec.constraints), jobManager: spec.manager && jobManager(spec.manager) } : undefined;
+
+const jobManager = (manager: JobManager) => ({
+  name: manager.name,
+  ...taskDefinition(manager),
+  runExclusive: manager.exclusive,
+  killJobOnCompletion: manager.killJobOnCompletion,
+});
 
 export const WORK_ITEM_PROPERTIES = [
   "name", "url", "eTag", "lastModified", "creationTime", "state", "stateTransitionTime", "previousState", "previousStateTransitionTime",
@@ -267,7 +275,7 @@ export const renderWorkItem = (item: WorkItem, base: string, at: string) => ({
 
 export const JOB_PROPERTIES = [
   "name", "url", "eTag", "lastModified", "creationTime", "state", "stateTransitionTime", "previousState", "previousStateTransitionTime",
-  "priority", "jobConstraints", "poolName", "poolLifeTimeOption", "keepAlive", "executionInfo", "stats",
+  "priority", "jobConstraints", "jobManager", "poolName", "poolLifeTimeOption", "keepAlive", "executionInfo", "stats",
 ] as const;
 
 export const renderJob = (job: Job, base: string) => ({
@@ -323,6 +331,18 @@ export const TASK_PROPERTIES = [
   "commandLine", "resourceFiles", "environmentSettings", "affinityInfo", "runElevated", "taskConstraints", "executionInfo", "tvmInfo", "stats",
 ] as const;
 
+const taskDefinition = (spec: TaskSpec) => ({
+  commandLine: spec.commandLine,
+  resourceFiles: files(spec.resourceFiles),
+  environmentSettings: environment(spec.environment),
+  runElevated: spec.runElevated ?? false,
+  taskConstraints: {
+    maxWallClockTime: limit(spec.maxWallClockMs),
+    retentionTime: limit(spec.retentionMs),
+    maxTaskRetryCount: spec.maxTaskRetryCount,
+  },
+});
+
 export const renderTask = (task: Task, base: string) => ({
   name: task.name,
   url: base + taskPath(task.workItemName, task.jobName, task.name),
@@ -331,16 +351,8 @@ export const renderTask = (task: Task, base: string) => ({
   stateTransitionTime: date(task.stateAt),
   previousState: task.previousState,
   previousStateTransitionTime: date(task.previousStateAt),
-  commandLine: task.spec.commandLine,
-  resourceFiles: files(task.spec.resourceFiles),
-  environmentSettings: environment(task.spec.environment),
+  ...taskDefinition(task.spec),
   affinityInfo: task.spec.affinityId === undefined ? undefined : { affinityId: task.spec.affinityId },
-  runElevated: task.spec.runElevated ?? false,
-  taskConstraints: {
-    maxWallClockTime: limit(task.spec.maxWallClockMs),
-    retentionTime: limit(task.spec.retentionMs),
-    maxTaskRetryCount: task.spec.maxTaskRetryCount,
-  },
   executionInfo: executionInfo(task),
   tvmInfo: tvmInfo(task, base),
 });

@@ -5,7 +5,7 @@ import type { NewCertificate } from "../../app/certificates";
 import type { NewTask, TaskUpdate } from "../../app/tasks";
 import type { UserSpec } from "../../app/tvmUsers";
 import { type Rejection, isRejection, present, rejection } from "../../domain/decider";
-import type { JobConstraints, JobSpec } from "../../domain/job";
+import type { JobConstraints, JobManager, JobSpec } from "../../domain/job";
 import { VISIBILITIES } from "../../domain/certificate";
 import type { CertificateReference, PoolSpec, StartTask } from "../../domain/pool";
 import type { Schedule } from "../../domain/schedule";
@@ -266,7 +266,22 @@ const schedule = z.strictObject({
   startWindow: duration(1, "PT1M").optional(),
   recurrenceInterval: duration(1, "PT1M").optional(),
 });
-const jobSpecification = z.strictObject({ priority: priority.optional(), jobConstraints: jobConstraints.optional(), jobManager: notYet });
+const taskConstraints = z.strictObject({
+  maxWallClockTime: duration(1, "PT0.001S").optional(),
+  retentionTime: duration(0, "PT0S").optional(),
+  maxTaskRetryCount: retries.optional(),
+});
+const jobManager = z.strictObject({
+  name,
+  commandLine,
+  resourceFiles: resourceFiles.optional(),
+  environmentSettings: environmentSettings.optional(),
+  taskConstraints: taskConstraints.optional(),
+  runElevated: z.boolean().optional(),
+  runExclusive: z.boolean().optional(),
+  killJobOnCompletion: z.boolean().optional(),
+});
+const jobSpecification = z.strictObject({ priority: priority.optional(), jobConstraints: jobConstraints.optional(), jobManager: jobManager.optional() });
 const jobExecutionEnvironment = z
   .strictObject({
     poolName: name.optional(),
@@ -311,6 +326,8 @@ const constraintsOf = (body: z.output<typeof jobConstraints> | undefined): JobCo
 export const workItemSpec = (body: z.output<typeof workItemBody>, policy: Policy, at: string): WorkItemSpec | Rejection => {
   const environment = environmentOf(body.jobExecutionEnvironment, policy);
   if (isRejection(environment)) return environment;
+  const refusal = elevatedManager(body, policy);
+  if (refusal) return refusal;
   const set = body.schedule && scheduleOf(body.schedule, policy, at);
   if (isRejection(set)) return set;
   return { ...environment, job: jobSpecOf(body.jobSpecification), ...present({ schedule: set, metadata: body.metadata }) };
@@ -319,6 +336,8 @@ export const workItemSpec = (body: z.output<typeof workItemBody>, policy: Policy
 export const workItemChange = (body: z.output<typeof workItemPatchBody>, policy: Policy, at: string): WorkItemChange | Rejection => {
   const environment = body.jobExecutionEnvironment && environmentOf(body.jobExecutionEnvironment, policy);
   if (isRejection(environment)) return environment;
+  const refusal = elevatedManager(body, policy);
+  if (refusal) return refusal;
   const set = body.schedule && scheduleOf(body.schedule, policy, at);
   if (isRejection(set)) return set;
   return present({ environment, schedule: set, job: body.jobSpecification && jobSpecOf(body.jobSpecification), metadata: body.metadata }) as WorkItemChange;
@@ -363,10 +382,30 @@ const inside = (place: string, refused: Rejection): Rejection => {
   return { ...refused, values: { PropertyName: place + (PropertyName ?? ""), ...values } };
 };
 
+const elevatedManager = (body: { jobSpecification?: z.output<typeof jobSpecification> | undefined }, policy: Policy): Rejection | undefined =>
+  elevated(body.jobSpecification?.jobManager, policy, "jobSpecification.jobManager.runElevated");
+
 const jobSpecOf = (body: z.output<typeof workItemBody>["jobSpecification"]): JobSpec => ({
   priority: body?.priority ?? 0,
   constraints: constraintsOf(body?.jobConstraints),
-  specified: body?.priority !== undefined || body?.jobConstraints !== undefined,
+  specified: body?.priority !== undefined || body?.jobConstraints !== undefined || body?.jobManager !== undefined,
+  ...present({ manager: body?.jobManager && managerOf(body.jobManager, body.jobConstraints?.maxTaskRetryCount) }),
+});
+
+/** It is started again whatever it failed of (seed), unless it or its job says how often. */
+const managerOf = (body: z.output<typeof jobManager>, jobRetries: number | undefined): JobManager => ({
+  name: body.name,
+  commandLine: body.commandLine,
+  maxTaskRetryCount: body.taskConstraints?.maxTaskRetryCount ?? jobRetries ?? -1,
+  exclusive: body.runExclusive ?? true,
+  killJobOnCompletion: body.killJobOnCompletion ?? true,
+  ...present({
+    resourceFiles: body.resourceFiles,
+    environment: body.environmentSettings,
+    runElevated: body.runElevated,
+    maxWallClockMs: body.taskConstraints?.maxWallClockTime,
+    retentionMs: body.taskConstraints?.retentionTime,
+  }),
 });
 
 /** `poolName` is the name that a job shows its pool by: it may change while the job is disabled. */
@@ -400,13 +439,7 @@ export const taskBody = z.strictObject({
   environmentSettings: environmentSettings.optional(),
   affinityInfo: z.strictObject({ affinityId: text(TEXT_MAX) }).optional(),
   runElevated: z.boolean().optional(),
-  taskConstraints: z
-    .strictObject({
-      maxWallClockTime: duration(1, "PT0.001S").optional(),
-      retentionTime: duration(0, "PT0S").optional(),
-      maxTaskRetryCount: retries.optional(),
-    })
-    .optional(),
+  taskConstraints: taskConstraints.optional(),
 });
 export type TaskBody = z.output<typeof taskBody>;
 
