@@ -114,6 +114,14 @@ const JOB_CONSTRAINTS = (at: string): Bad[] => [
   ...within(`${at}.maxWallClockTime`, [...DURATION, ["PT0S"]], (maxWallClockTime) => ({ maxWallClockTime })),
   ...within(`${at}.maxTaskRetryCount`, RETRIES, (maxTaskRetryCount) => ({ maxTaskRetryCount })),
 ];
+const TASK_CONSTRAINTS = (at = "taskConstraints"): Bad[] => [
+  ["x"],
+  [{ extra: 1 }, "UnsupportedProperty", `${at}.extra`],
+  ...within(`${at}.maxWallClockTime`, [...DURATION, ["PT0S"]], (maxWallClockTime) => ({ maxWallClockTime })),
+  ...within(`${at}.retentionTime`, DURATION, (retentionTime) => ({ retentionTime })),
+  ...within(`${at}.maxTaskRetryCount`, RETRIES, (maxTaskRetryCount) => ({ maxTaskRetryCount })),
+];
+const MANAGER = "jobSpecification.jobManager";
 const PRIORITY: Bad[] = [...INTEGER, [-1001], [1001]];
 
 const pool: Shape = {
@@ -149,13 +157,6 @@ const TVM_LIST: Bad[] = [["tvm-1"], [[]], [[7], VALUE, "tvmList[0]"], [[""], VAL
 const poolPatch: Shape = { good: { metadata: [] }, bad: { startTask: START_TASK, certificateReferences: CERTIFICATES, metadata: METADATA } };
 
 const jobUpdate: Shape = { good: { priority: 1 }, bad: { priority: PRIORITY, jobConstraints: JOB_CONSTRAINTS("jobConstraints"), poolName: NAME } };
-const TASK_CONSTRAINTS: Bad[] = [
-  ["x"],
-  [{ extra: 1 }, "UnsupportedProperty", "taskConstraints.extra"],
-  ...within("taskConstraints.maxWallClockTime", [...DURATION, ["PT0S"]], (maxWallClockTime) => ({ maxWallClockTime })),
-  ...within("taskConstraints.retentionTime", DURATION, (retentionTime) => ({ retentionTime })),
-  ...within("taskConstraints.maxTaskRetryCount", RETRIES, (maxTaskRetryCount) => ({ maxTaskRetryCount })),
-];
 
 const INSTANT: Bad[] = [["tomorrow"], ["2099-01-01"], ["2099-01-01T00:00:00"], ["2099-13-01T00:00:00Z"], ["+012099-01-01T00:00:00Z"], [""], [7], [long(70)]];
 const MINUTE: Bad[] = [...DURATION, ["PT59S"], ["PT0S"], ["PT59.999S"]];
@@ -181,7 +182,17 @@ const workItemBad: Shape["bad"] = {
   jobSpecification: [
     ["x"],
     [{ extra: 1 }, "UnsupportedProperty", "jobSpecification.extra"],
-    [{ jobManager: { name: "jm", commandLine: "x" } }, LATER, "jobSpecification.jobManager"],
+    [{ jobManager: "jm" }, VALUE, "jobSpecification.jobManager"],
+    [{ jobManager: { commandLine: "x" } }, "MissingRequiredProperty", "jobSpecification.jobManager.name"],
+    [{ jobManager: { name: "jm" } }, "MissingRequiredProperty", "jobSpecification.jobManager.commandLine"],
+    [{ jobManager: { name: "jm", commandLine: "x", affinityInfo: {} } }, "UnsupportedProperty", "jobSpecification.jobManager.affinityInfo"],
+    [{ jobManager: { name: "jm", commandLine: "x", runElevated: true } }, "InsufficientAccountPermissions", "jobSpecification.jobManager.runElevated"],
+    ...["runExclusive", "killJobOnCompletion"].flatMap((flag) => within(`${MANAGER}.${flag}`, BOOLEAN, (value) => ({ jobManager: { name: "jm", commandLine: "x", [flag]: value } }))),
+    ...within(`${MANAGER}.name`, NAME, (value) => ({ jobManager: { name: value, commandLine: "x" } })),
+    ...within(`${MANAGER}.commandLine`, COMMAND_LINE, (value) => ({ jobManager: { name: "jm", commandLine: value } })),
+    ...within(`${MANAGER}.taskConstraints`, TASK_CONSTRAINTS(`${MANAGER}.taskConstraints`), (taskConstraints) => ({ jobManager: { name: "jm", commandLine: "x", taskConstraints } })),
+    ...within(`${MANAGER}.environmentSettings`, environmentSettings(`${MANAGER}.environmentSettings`), (value) => ({ jobManager: { name: "jm", commandLine: "x", environmentSettings: value } })),
+    ...within(`${MANAGER}.resourceFiles`, resourceFiles(`${MANAGER}.resourceFiles`), (value) => ({ jobManager: { name: "jm", commandLine: "x", resourceFiles: value } })),
     ...within("jobSpecification.priority", PRIORITY, (priority) => ({ priority })),
     ...within("jobSpecification.jobConstraints", JOB_CONSTRAINTS("jobSpecification.jobConstraints"), (jobConstraints) => ({ jobConstraints })),
   ],
@@ -269,7 +280,7 @@ const SHAPES: Readonly<Record<string, readonly [method: string, target: string, 
   PatchJob: ["PATCH", JOB, jobUpdate],
   UpdateJob: ["PUT", JOB, jobUpdate],
   DisableJob: ["POST", `${JOB}?disable`, { good: { disableTasks: "wait" }, required: ["disableTasks"], bad: { disableTasks: [["stop"], [1], [""]] } }],
-  UpdateTask: ["PUT", `${JOB}/tasks/t1`, { good: { taskConstraints: {} }, bad: { taskConstraints: TASK_CONSTRAINTS, environmentSettings: environmentSettings("environmentSettings") } }],
+  UpdateTask: ["PUT", `${JOB}/tasks/t1`, { good: { taskConstraints: {} }, bad: { taskConstraints: TASK_CONSTRAINTS(), environmentSettings: environmentSettings("environmentSettings") } }],
   TerminateJob: ["POST", `${JOB}?terminate`, { good: {}, bad: { terminateReason: [[""], [long(1025)], [1], ["a\0"]] } }],
   AddTask: [
     "POST",
@@ -284,7 +295,7 @@ const SHAPES: Readonly<Record<string, readonly [method: string, target: string, 
         environmentSettings: environmentSettings("environmentSettings"),
         affinityInfo: [["x"], [{}, "MissingRequiredProperty", "affinityInfo.affinityId"], [{ affinityId: 1 }, VALUE, "affinityInfo.affinityId"], [{ affinityId: long(1025) }, VALUE, "affinityInfo.affinityId"]],
         runElevated: [...BOOLEAN, [true, "InsufficientAccountPermissions"]],
-        taskConstraints: TASK_CONSTRAINTS,
+        taskConstraints: TASK_CONSTRAINTS(),
       },
     },
   ],

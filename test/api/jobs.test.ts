@@ -1,6 +1,8 @@
 // Jobs and tasks over HTTP: disabled, enabled, updated, terminated; what is answered in each state, and what moves an ETag.
 import { keyOf } from "../../src/domain/ids";
 import { jobStep } from "../../src/process/jobStep";
+import { execute } from "../../src/app/execute";
+import { managerToken } from "../../src/app/managers";
 import { JOB, type Service, TASK, ask, openService, refusal, withJob } from "./support";
 
 let service: Service;
@@ -118,5 +120,95 @@ describe("a task", () => {
     expect(refusal(await ask(service, "POST", `${JOB}/tasks/t1?terminate`))).toBe("409 TaskCompleted");
     expect(refusal(await ask(service, "PUT", `${JOB}/tasks/t1`, { body: {} }))).toBe("409 TaskCompleted");
     expect(refusal(await ask(service, "PUT", `${JOB}/tasks/none`, { body: {} }))).toBe("404 TaskNotFound");
+  });
+});
+
+describe("a job manager", () => {
+  const MANAGED = "/workitems/managed/jobs/job-0000000001";
+  const KEY = "myaccount.managed.1.job-0000000001.jm";
+  const jobManager = { name: "Jm", commandLine: "plan", resourceFiles: [{ blobSource: "https://store/c/plan?sig=secret", filePath: "plan" }], environmentSettings: [{ name: "A", value: "1" }] };
+  const now = () => service.ports.clock.now().toISOString();
+  const make = (specification: object) => ask(service, "POST", "/workitems", { body: { name: "managed", jobExecutionEnvironment: { poolName: "p1" }, jobSpecification: specification } });
+  const settle = () => jobStep(service.ports, "job-myaccount.managed.1.job-0000000001", now());
+
+  test("is shown by work item and job with its defaults, the retries of its job, and no signature", async () => {
+    expect((await make({ jobManager, jobConstraints: { maxTaskRetryCount: 5 } })).status).toBe(201);
+    await settle();
+    const shown = {
+      name: "Jm",
+      commandLine: "plan",
+      resourceFiles: [{ blobSource: "https://store/c/plan?sig=REDACTED", filePath: "plan" }],
+      environmentSettings: [{ name: "A", value: "1" }],
+      runElevated: false,
+      taskConstraints: { maxWallClockTime: "P10675199DT2H48M5.4775807S", retentionTime: "P10675199DT2H48M5.4775807S", maxTaskRetryCount: 5 },
+      runExclusive: true,
+      killJobOnCompletion: true,
+    };
+    const item = (await ask(service, "GET", "/workitems/managed")).json;
+    expect(item.jobSpecification).toEqual({ priority: 0, jobConstraints: { maxWallClockTime: "P10675199DT2H48M5.4775807S", maxTaskRetryCount: 5 }, jobManager: shown });
+    expect((await ask(service, "GET", MANAGED)).json.jobManager).toEqual(shown);
+    const task = (await ask(service, "GET", `${MANAGED}/tasks/jm`)).json;
+    expect(task).toMatchObject({ name: "Jm", state: "active", commandLine: "plan", taskConstraints: { maxTaskRetryCount: 5 }, environmentSettings: [{ name: "A", value: "1" }] });
+    expect(JSON.stringify(task)).not.toContain("secret");
+  });
+
+  test("that nobody limits is started again for ever", async () => {
+    await make({ jobManager: { ...jobManager, taskConstraints: { maxWallClockTime: "PT1H" } } });
+    await settle();
+    expect((await ask(service, "GET", `${MANAGED}/tasks/jm`)).json.taskConstraints).toMatchObject({ maxTaskRetryCount: -1, maxWallClockTime: "PT1H" });
+  });
+
+  describe("with its token", () => {
+    let token: string;
+    const as = (method: string, target: string, body?: unknown) => ask(service, method, target, { authorization: `Bearer ${token}`, ...(body === undefined ? {} : { body }) });
+    beforeEach(async () => {
+      await make({ jobManager });
+      await settle();
+      await execute(service.ports, "task", "test", { stream: `task-${KEY}`, command: { type: "AssignTask", at: now(), pool: "p1", tvm: "tvm-1" } });
+      token = managerToken(service.ports, KEY, 1);
+    });
+
+    test("does what its job needs", async () => {
+      expect((await as("GET", MANAGED)).json.name).toBe("job-0000000001");
+      expect((await as("POST", `${MANAGED}/tasks`, TASK)).status).toBe(201);
+      expect((await as("POST", `${MANAGED.toUpperCase().replace("WORKITEMS", "workitems").replace("JOBS", "jobs")}/tasks`, { ...TASK, name: "t2" })).status).toBe(201);
+      expect((await as("POST", `${MANAGED}/tasks?addtaskcollection`, { value: [{ ...TASK, name: "t3" }] })).status).toBe(200);
+      expect((await as("GET", `${MANAGED}/tasks`)).json.value.map(({ name }: { name: string }) => name)).toEqual(["Jm", "t1", "t2", "t3"]);
+      expect((await as("PUT", `${MANAGED}/tasks/t1`, { taskConstraints: { maxTaskRetryCount: 1 } })).status).toBe(200);
+      expect((await as("POST", `${MANAGED}/tasks/t1?terminate`)).status).toBe(204);
+      expect((await as("GET", `${MANAGED}/tasks/t1`)).json.state).toBe("completed");
+      expect((await as("DELETE", `${MANAGED}/tasks/t2`)).status).toBe(200);
+      expect(refusal(await as("GET", `${MANAGED}/tasks/t1/files`))).toBe("409 TaskFilesUnavailable");
+      expect((await as("GET", `/batchledger/counts${MANAGED}`)).json).toMatchObject({ completed: 1 });
+      // It is on record who did it.
+      const history = (await ask(service, "GET", `/batchledger/history${MANAGED}/tasks/t1`)).json.value;
+      expect(history.map(({ by }: { by: string }) => by)).toEqual([KEY, KEY, KEY]);
+    });
+
+    test("and nothing else: not another job, not its own job's fate, nothing of the account", async () => {
+      await ask(service, "POST", `${JOB}/tasks`, { body: TASK });
+      const refused: [string, string, unknown?][] = [
+        ["GET", JOB], ["GET", `${JOB}/tasks`], ["GET", `${JOB}/tasks/t1`], ["POST", `${JOB}/tasks`, { ...TASK, name: "t9" }], ["DELETE", `${JOB}/tasks/t1`], ["POST", `${JOB}/tasks/t1?terminate`],
+        ["GET", `${JOB}/tasks/t1/files/stdout.txt`], ["GET", "/workitems/managed/jobs/job-0000000002"], ["GET", "/workitems/managed/jobs"],
+        ["PATCH", MANAGED, { priority: 1000 }], ["POST", `${MANAGED}?terminate`], ["POST", `${MANAGED}?disable`, { disableTasks: "wait" }], ["POST", `${MANAGED}?enable`], ["DELETE", MANAGED],
+        ["DELETE", `${MANAGED}/tasks/t1/files/stdout.txt`], ["GET", "/workitems"], ["GET", "/workitems/managed"], ["POST", "/workitems", { name: "w3", jobExecutionEnvironment: { poolName: "p1" } }],
+        ["GET", "/pools"], ["GET", "/pools/p1"], ["POST", "/pools/p1?resize", { targetDedicated: 9 }], ["GET", "/pools/p1/tvms"], ["POST", "/batchledger/files/inputs/x"],
+        ["GET", `/batchledger/history${MANAGED}`], ["POST", "/batchledger/commands", {}], ["GET", "/certificates"], ["POST", "/agent/exchange", {}],
+      ];
+      for (const [method, target, body] of refused) expect([method, target, refusal(await as(method, target, body))]).toEqual([method, target, "403 InsufficientAccountPermissions"]);
+      expect((await ask(service, "GET", `${JOB}/tasks`)).json.value).toHaveLength(1);
+    });
+
+    test("is a stranger when the token is wrong, changed, or its attempt has ended", async () => {
+      const good = token;
+      for (const wrong of [`${good}x`, good.replace("~1~", "~2~"), good.replace("managed", "w1"), "x", "a~1~b"]) {
+        token = wrong;
+        expect(refusal(await as("GET", MANAGED))).toBe("403 AuthenticationFailed");
+      }
+      token = good;
+      await execute(service.ports, "task", "test", { stream: `task-${KEY}`, command: { type: "RequeueTask", at: now(), attempt: 1, reason: "tvmLost" } });
+      expect(refusal(await as("GET", MANAGED))).toBe("403 AuthenticationFailed");
+      expect(refusal(await ask(service, "GET", MANAGED, { authorization: "Bearer" }))).toBe("400 InvalidAuthenticationInfo Authorization");
+    });
   });
 });

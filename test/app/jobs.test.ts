@@ -185,3 +185,97 @@ test("a task's constraints are changed while it waits: its next run has them", a
   expect(run[0]).toMatchObject({ task: "a", retentionMs: 5000, environment: { B: "2" } });
   expect(run[0]).not.toHaveProperty("maxWallClockMs");
 });
+
+describe("a task that would like a TVM", () => {
+  const nameOf = (agent: Agent): string => agent.key.slice(agent.key.lastIndexOf(".") + 1);
+
+  test("gets it when it has room, however many others have more, and another when it has none", async () => {
+    await makePool(world, "Pool-A", { targetDedicated: 3, maxTasksPerTvm: 2 });
+    await makeWorkItem(world);
+    const agents = [...(await bootAll(world)).values()];
+    const wish = `TVM:${nameOf(agents[2]!).toUpperCase()}`;
+    await addMany(world, "Render", ["a", "b", "c", "d"].map((name) => newTask(name, { affinityId: wish })));
+    for (const agent of agents) await agent.exchange();
+    expect(agents[2]!.waiting().map(({ task }) => task)).toEqual(["a", "b"]);
+    expect([agents[0]!, agents[1]!].map((agent) => agent.waiting().length)).toEqual([1, 1]);
+  });
+
+  test("and that placement would not have looked at is looked at; what is no TVM's name is no wish", async () => {
+    await makePool(world, "Pool-A", { targetDedicated: 60, maxTasksPerTvm: 1 });
+    await makePool(world, "Pool-B", { targetDedicated: 1, maxTasksPerTvm: 1 });
+    await makeWorkItem(world);
+    const agents = [...(await bootAll(world)).values()].filter(({ key }) => key.includes("pool-a"));
+    const last = agents.at(-1)!;
+    const { views } = world.ports;
+    const query = views.query.bind(views);
+    // As in a pool of many more TVMs with room than are looked at in one run.
+    views.query = (async (...asked: Parameters<typeof query>) => (await query(...asked)).slice(0, asked[0].name === "rooms" ? 2 : undefined)) as typeof views.query;
+    await addMany(world, "Render", [newTask("a", { affinityId: `TVM:${nameOf(last)}` }), newTask("b", { affinityId: "rack 7/shelf@2!" }), newTask("c", { affinityId: "TVM:tvm-9_9-20150401t120000z" })]);
+    await last.exchange();
+    expect(last.waiting().map(({ task }) => task)).toEqual(["a"]);
+    expect(await counts()).toMatchObject({ active: 0, assigned: 3 });
+  });
+});
+
+describe("the folder of a task that runs again on another TVM", () => {
+  const movedOnce = async () => {
+    await makePool(world, "Pool-A", { targetDedicated: 2, maxTasksPerTvm: 1 });
+    await makeWorkItem(world, "Render", { constraints: { maxTaskRetryCount: 5 } });
+    const [first, second] = [...(await bootAll(world)).values()];
+    await addMany(world, "Render", [newTask("Frame", { affinityId: `TVM:${first!.key.slice(first!.key.lastIndexOf(".") + 1)}` })]);
+    await first!.exchange();
+    first!.started(first!.waiting()[0]!);
+    first!.ended(first!.waiting()[0]!, 1);
+    return { first: first!, second: second! };
+  };
+  const runOn = async (agent: Agent, exitCode: number): Promise<void> => {
+    await agent.exchange();
+    const [one] = agent.waiting();
+    agent.started(one!);
+    agent.ended(one!, exitCode);
+    await agent.exchange();
+  };
+
+  test("goes from the first one, once", async () => {
+    const { first, second } = await movedOnce();
+    accepted(await disableJob(world.ports, world.call(), "Render", JOB, "wait"));
+    await first.exchange();
+    await makeWorkItem(world, "Other", { priority: 9 });
+    await addMany(world, "Other", [newTask("busy", { affinityId: `TVM:${first.key.slice(first.key.lastIndexOf(".") + 1)}` })]);
+    expect((await first.exchange()).removeFolders).toEqual([]);
+    accepted(await enableJob(world.ports, world.call(), "Render", JOB));
+    await world.pump.untilQuiet();
+    await runOn(second, 0);
+    expect(await taskOf(world, "Frame")).toMatchObject({ phase: "completed", retryCount: 1 });
+    expect((await first.exchange()).removeFolders).toEqual(["Render/job-0000000001/Frame"]);
+    expect((await first.exchange({ removedFolders: ["Render/job-0000000001/Frame"] })).removeFolders).toEqual([]);
+    expect((await second.exchange()).removeFolders).toEqual([]);
+  });
+
+  test("stays where the task has come back to", async () => {
+    const { first, second } = await movedOnce();
+    accepted(await disableJob(world.ports, world.call(), "Render", JOB, "wait"));
+    await first.exchange();
+    await makeWorkItem(world, "Other", { priority: 9 });
+    await addMany(world, "Other", [newTask("busy", { affinityId: `TVM:${first.key.slice(first.key.lastIndexOf(".") + 1)}` })]);
+    await first.exchange();
+    accepted(await enableJob(world.ports, world.call(), "Render", JOB));
+    await world.pump.untilQuiet();
+    // It fails on the second, and the first has room again before it was told anything.
+    await second.exchange();
+    second.started(second.waiting()[0]!);
+    second.ended(second.waiting()[0]!, 1);
+    await second.send();
+    first.ended(first.waiting()[0]!, 0);
+    await first.send();
+    await world.pump.untilQuiet();
+    const told = await first.exchange();
+    expect(told.run.map(({ task, attempt }) => `${task} ${attempt}`)).toEqual(["Frame 3"]);
+    expect(told.removeFolders).toEqual([]);
+    first.started(first.waiting()[0]!);
+    first.ended(first.waiting()[0]!, 0);
+    await first.exchange();
+    expect((await first.exchange()).removeFolders).toEqual([]);
+    expect((await second.exchange()).removeFolders).toEqual(["Render/job-0000000001/Frame"]);
+  });
+});

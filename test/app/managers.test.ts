@@ -1,8 +1,7 @@
 // Job manager tasks: made with their job, first to run, first to run again, with a TVM to themselves, and the job that ends with them.
 import { makeRoomForManagers } from "../../src/app/makeRoom";
 import { managerOf, managerToken } from "../../src/app/managers";
-import { deleteTask } from "../../src/app/tasks";
-import { addTasks, terminateTask } from "../../src/app/tasks";
+import { addTasks, deleteTask, terminateTask } from "../../src/app/tasks";
 import { getJob, jobCounts, keyOfJob } from "../../src/app/jobs";
 import { resizePool } from "../../src/app/pools";
 import { isRejection } from "../../src/domain/decider";
@@ -211,13 +210,14 @@ test("at its first start it waits its turn: what runs is not stopped for it", as
 
 test("case 52: when the pool shrinks from 3 to 1, the TVM of the job manager remains", async () => {
   await makePool(world, "Pool-A", { targetDedicated: 3, maxTasksPerTvm: 1 });
-  await managed();
   const agents = await agentsOf();
-  for (const agent of agents) await begin(agent);
-  // Every TVM is busy, the manager's is neither the oldest nor idle by luck.
-  await addMany(world, "Render", [newTask("a"), newTask("b")]);
+  // All are busy, and the manager's is the youngest, which would go first.
+  await makeWorkItem(world, "Other");
+  await addMany(world, "Other", [newTask("a"), newTask("b")]);
+  await managed();
   for (const agent of agents) await begin(agent);
   const { tvm } = await taskOf(world, "Manager");
+  expect(tvm).toMatch(/^tvm-3_/);
   expect((await world.ports.views.keys(tasks, { ...managersIn("local.pool-a"), limit: 9 })).map((key) => key.split("/")[0])).toEqual([`local.pool-a.${tvm}`]);
   accepted(await resizePool(world.ports, world.call(), "Pool-A", { target: 1, timeoutMs: 300_000, option: "requeue" }));
   await world.pump.untilQuiet();

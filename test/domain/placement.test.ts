@@ -48,6 +48,35 @@ describe("which TVM", () => {
   });
 });
 
+describe("a task that wants a TVM to itself", () => {
+  const alone = (name: string, more: object = {}, count = 3): WaitingJob => ({ ...job(name, count), waiting: [{ task: `${name}!`, exclusive: true, ...more }, ...job(name, count).waiting] });
+
+  test("gets an empty one, and nothing else goes there", () => {
+    const placed = place([room("x", 3, 1), room("y", 3, 0, 9), room("z", 3, 2)], [alone("a")], "Spread");
+    expect(placed[0]).toEqual({ job: "a", task: "a!", tvm: "y", exclusive: true });
+    expect(tvmsOf(placed.slice(1)).split(" ").sort().join(" ")).toBe("x x z");
+  });
+  test("the one that it would like, if that is empty", () => {
+    for (const fill of ["Spread", "Pack"] as const) {
+      expect(place([room("x", 2), room("y", 2)], [alone("a", { affinity: "y" })], fill)[0]?.tvm).toBe("y");
+      expect(place([room("x", 2), room("y", 2, 1)], [alone("a", { affinity: "y" })], fill)[0]?.tvm).toBe("x");
+    }
+  });
+  test("while none is empty, its job waits and the emptiest TVM gets nothing more; the others go on", () => {
+    const rooms = [room("x", 3, 2), room("y", 3, 1, 9), room("z", 3, 2)];
+    expect(place(rooms, [alone("a"), job("b", 9)], "Spread").map(({ job: name, tvm }) => `${name}${tvm}`).sort()).toEqual(["bx", "bz"]);
+    expect(place([room("x", 3, 2)], [alone("a"), job("b", 9)], "Spread")).toEqual([]);
+  });
+  test("and tasks of higher priority still go first, onto any TVM", () =>
+    expect(tasksOf(place([room("x", 2, 1)], [alone("a"), job("high", 2, 5)], "Spread"))).toBe("high0"));
+  test("neither it nor a job manager is held in advance, and what follows them in their job is not either", () => {
+    expect(place([room("x", 1, 1, 9)], [alone("a")], "Spread")).toEqual([]);
+    const managed: WaitingJob = { ...job("m", 2), waiting: [{ task: "m!", manager: true }, ...job("m", 2).waiting] };
+    expect(tasksOf(place([room("x", 1, 1, 9)], [managed, job("b", 2)], "Spread"))).toBe("b0 b1");
+    expect(tasksOf(place([room("x", 2, 1)], [managed], "Spread"))).toBe("m!");
+  });
+});
+
 describe("whatever comes", () => {
   const situation = (random: Seeded): { rooms: TvmRoom[]; jobs: WaitingJob[]; fill: "Spread" | "Pack" } => {
     const rooms = Array.from({ length: random.below(6) }, (_, index) => {
@@ -60,6 +89,29 @@ describe("whatever comes", () => {
     }));
     return { rooms, jobs, fill: random.oneOf(["Spread", "Pack"] as const) };
   };
+
+  test("with tasks that want a TVM to themselves: each has one that was empty, alone; order and room are kept for all", () =>
+    forSeeds(200, (random) => {
+      const { rooms, jobs: plain, fill } = situation(random);
+      const jobs = plain.map((one) => ({ ...one, waiting: one.waiting.map((task, index) => ({ ...task, ...(random.chance(0.2) ? { exclusive: true } : {}), ...(index === 0 && random.chance(0.3) ? { manager: true } : {}) })) }));
+      const placed = place(rooms, jobs, fill);
+      expect(new Set(placed.map((one) => `${one.job}/${one.task}`)).size).toBe(placed.length);
+      for (const { tvm, slots, held, capacity } of rooms) {
+        const here = placed.filter((one) => one.tvm === tvm);
+        if (here.some(({ exclusive }) => exclusive)) expect([held, here.length]).toEqual([0, 1]);
+        expect(here.length).toBeLessThanOrEqual(Math.max(0, capacity - held));
+        for (const one of here) {
+          const task = jobs.find(({ job: name }) => name === one.job)?.waiting.find((waits) => waits.task === one.task);
+          expect(task?.exclusive ?? false).toBe(one.exclusive ?? false);
+          if (task?.exclusive || task?.manager) expect(slots).toBeGreaterThan(0);
+        }
+      }
+      // What is placed of a job is the head of its queue: nobody overtakes one that could not be placed.
+      for (const one of jobs) {
+        const mine = placed.filter(({ job: name }) => name === one.job).map(({ task }) => task);
+        expect(mine).toEqual(one.waiting.slice(0, mine.length).map(({ task }) => task));
+      }
+    }));
 
   test("no TVM gets more than it can hold, no task is placed twice, each is one that waits, and room is not left while tasks wait", () =>
     forSeeds(150, (random) => {
