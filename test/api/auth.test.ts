@@ -73,7 +73,8 @@ describe("the handler", () => {
 
   test.each<[string, Parameters<typeof ask>[3], string]>([
     ["no header", { authorization: null }, "403 AuthenticationFailed"],
-    ["another scheme", { authorization: "Bearer abc" }, "400 InvalidAuthenticationInfo Authorization"],
+    ["another scheme", { authorization: "Basic abc" }, "400 InvalidAuthenticationInfo Authorization"],
+    ["a token that nobody was given", { authorization: "Bearer abc" }, "403 AuthenticationFailed"],
     ["no signature", { authorization: `SharedKey ${ACCOUNT}` }, "400 InvalidAuthenticationInfo Authorization"],
     ["a short signature", { authorization: `SharedKey ${ACCOUNT}:abcd` }, "403 AuthenticationFailed"],
     ["the key of another account", { key: KEYS["other"]![0]! }, "403 AuthenticationFailed"],
