@@ -72,14 +72,31 @@ async function logs(call: Invocation): Promise<number> {
   }
   if (names.length === 0) throw new Failure(EXIT.refused, `${workItem} has no tasks.`);
   if (names.length === 1) return oneLog(call, client, workItem, job, names[0] as string, file);
-  for (const name of names) await headedLog(call, client, workItem, job, name, file);
+  // Each beginning takes a round trip to a TVM: some are asked for ahead, and printed in their order.
+  const ahead = names.slice(0, AHEAD).map((name) => beginningOf(client, taskFiles(workItem, job, name), file));
+  for (const [index, name] of names.entries()) {
+    const beginning = await (ahead.shift() as Promise<Beginning>);
+    const later = names[index + AHEAD];
+    if (later !== undefined) ahead.push(beginningOf(client, taskFiles(workItem, job, later), file));
+    await headedLog(call, client, workItem, job, name, file, beginning);
+  }
   return EXIT.ok;
 }
 
-async function headedLog(call: Invocation, client: Client, workItem: string, job: string, name: string, file: string): Promise<void> {
+const AHEAD = 16;
+
+type Beginning = { readonly bytes: Buffer } | { readonly error: unknown };
+
+const beginningOf = (client: Client, base: readonly string[], file: string): Promise<Beginning> =>
+  client.readFile(base, file, { offset: 0, length: CHUNK_BYTES }).then(({ bytes }) => ({ bytes }), (error: unknown) => ({ error }));
+
+async function headedLog(call: Invocation, client: Client, workItem: string, job: string, name: string, file: string, beginning: Beginning): Promise<void> {
   call.io.out(`==> ${name} <==\n`);
   try {
-    await printed(client, taskFiles(workItem, job, name), file, 0, writer(call.io));
+    if ("error" in beginning) throw beginning.error;
+    const write = writer(call.io);
+    write(beginning.bytes);
+    if (beginning.bytes.length === CHUNK_BYTES) await printed(client, taskFiles(workItem, job, name), file, CHUNK_BYTES, write);
   } catch (error) {
     if (!isAbsent(error)) throw error;
     call.io.err(`${name}: nothing to show (${(error as ServiceError).code}).\n`);
