@@ -43,6 +43,8 @@ export function createClient(where: Connection | (() => Connection), options: Tr
     /** Frees the connections. */
     close: transport.close,
     health: () => extra<Record<string, unknown>>("health"),
+    /** Statistics of a pool, work item, job or task, by the parts of its path. */
+    stats: async (...path: string[]) => (await get<{ stats: Record<string, unknown> }>(path, { query: { $select: "stats", $expand: "stats" } })).stats,
 
     addCertificate: (certificate: NewCertificate) => call("POST", ["certificates"], { body: certificate }),
     /** By its SHA-1 thumbprint. */

@@ -11,6 +11,7 @@ import { fileCommands } from "./commands/files";
 import { poolCommands } from "./commands/pool";
 import { dataCommands } from "./commands/data";
 import { serviceCommands } from "./commands/service";
+import { statsCommand } from "./commands/stats";
 import { submitCommand } from "./commands/submit";
 import { tvmCommands } from "./commands/tvm";
 import { workCommands } from "./commands/work";
@@ -26,7 +27,7 @@ export const COMMANDS: readonly Command[] = [
   ...workCommands,
   ...workItemCommands,
   ...fileCommands,
-  ...explainCommands,
+  ...explainCommands, statsCommand,
   ...poolCommands,
   ...certificateCommands,
   ...tvmCommands,
