@@ -1,7 +1,8 @@
 // Work items by the clock on the real service: jobs that come and go by themselves, through the death of the service; and a pool
 // that is there for one job alone.
+import { taskFiles } from "../../src/cli/client";
 import type { JobResource } from "../../src/cli/resources";
-import { JOB, type Running, allCompleted, kill, newData, removeData, start, stop, until, workItem } from "../support/service";
+import { JOB, type Running, allCompleted, kill, newData, pool, removeData, start, stop, until, workItem } from "../support/service";
 
 let service: Running;
 const begin = async (data: string): Promise<Running> => (service = await start(data, ["--least-interval", "1s"]));
@@ -65,10 +66,30 @@ test("a recurring work item makes its jobs when they are due, the service is kil
   expect((await service.client.getWorkItem("tick")).executionInfo?.nextRunTime).toBeUndefined();
 }, 90_000);
 
+test("each job of a recurring work item runs its job manager and ends with it; an update is for the jobs to come", async () => {
+  const { client } = service;
+  await pool(client, "main", 1, 1);
+  const manager = (word: string) => ({ jobManager: { name: "manager", commandLine: `/bin/sh -c 'echo ${word} $WATASK_JOB_NAME'` } });
+  await workItem(client, "nightly", "main", { schedule: { recurrenceInterval: "PT2S" }, jobSpecification: manager("first") });
+  await until(async () => (await jobsOf("nightly")).filter(({ state }) => state === "completed").length >= 2, "two jobs have ended by themselves");
+  await client.updateWorkItem("nightly", { jobSpecification: manager("second") });
+  const said = async (job: string): Promise<string> => String(Buffer.from((await client.readFile(taskFiles("nightly", job, "manager"), "stdout.txt")).bytes));
+  const words = async (): Promise<string[]> => Promise.all((await jobsOf("nightly")).filter(({ state }) => state === "completed").map(({ name }) => said(name)));
+  await until(async () => (await words())[0]?.startsWith("second"), "a job was made from the new definition");
+  await client.terminateWorkItem("nightly");
+  expect((await words()).at(-1)).toBe("first job-0000000001\n");
+  expect((await jobsOf("nightly")).find(({ name }) => name === JOB)).toMatchObject({ state: "completed", executionInfo: { terminateReason: "JMComplete" } });
+  checkSteps(await eventsOf("nightly"));
+  await until(async () => (await client.getWorkItem("nightly")).state === "completed", "the work item has ended");
+  // All its jobs and their files go with it.
+  await client.deleteWorkItem("nightly");
+  await until(async () => client.getWorkItem("nightly").then(() => false, (error: { code?: string }) => error.code === "WorkItemNotFound"), "the work item is gone");
+}, 90_000);
+
 test("a pool for one job: made for it, its task runs there, gone with it", async () => {
   const { client } = service;
-  const pool = { osFamily: "4", tvmSize: "small", targetDedicated: 1 };
-  await client.createWorkItem({ name: "burst", jobExecutionEnvironment: { autoPoolSpecification: { autoPoolNamePrefix: "burst", poolLifeTimeOption: "job", pool } } });
+  const specification = { osFamily: "4", tvmSize: "small", targetDedicated: 1 };
+  await client.createWorkItem({ name: "burst", jobExecutionEnvironment: { autoPoolSpecification: { autoPoolNamePrefix: "burst", poolLifeTimeOption: "job", pool: specification } } });
   await client.addTask("burst", JOB, { name: "one", commandLine: "/bin/sh -c 'echo $WATASK_POOL_NAME'" });
   await allCompleted(client, "burst", 1);
   const [job] = await jobsOf("burst");
