@@ -1,7 +1,9 @@
-// Plays seeds by hand: npm run sim -- --seed 42 --verbose, or --seeds 1..2000. Prints what went wrong with each seed that shows it,
+// Plays seeds by hand: npm run sim -- --seed 42 --verbose, or --seeds 1..2000. With --points every
+// scenario is killed at every call. Prints what went wrong with each seed that shows it,
 // and a line of figures at the end; ends with 1 when something did.
 import { check } from "./checkers";
-import { STEPS, play } from "./play";
+import { STEPS, play, playScenario } from "./play";
+import { SCENARIOS } from "./scenarios";
 
 const option = (name: string): string | undefined => {
   const at = process.argv.indexOf(`--${name}`);
@@ -44,4 +46,20 @@ const playOne = async (seed: number): Promise<{ calls: number; lines: string[] }
   }
 };
 
-void main();
+/** Kills at every call of every scenario. */
+const points = async (): Promise<void> => {
+  for (const [name, steps] of Object.entries(SCENARIOS)) {
+    const { calls } = await playScenario(steps);
+    let wrong = 0;
+    for (let at = 1; at <= calls; at++)
+      for (const kind of ["killBefore", "killAfter"] as const)
+        for (const { checker, what } of check((await playScenario(steps, { at, kind })).history)) {
+          wrong++;
+          console.log(`${name}, ${kind} call ${at}: ${checker}: ${what}`);
+        }
+    console.log(JSON.stringify({ scenario: name, points: 2 * calls, wrong }));
+    if (wrong > 0) process.exitCode = 1;
+  }
+};
+
+void (process.argv.includes("--points") ? points() : main());

@@ -42,6 +42,30 @@ export const play = async (options: PlayOptions): Promise<Played> => {
   }
 };
 
+/** One request of a scenario, so many milliseconds after the one before. */
+export interface ScenarioStep {
+  readonly afterMs: number;
+  readonly ask: Ask;
+}
+
+/** A short scenario in which nothing goes wrong, but that the service process is killed at one call of a port. */
+export const playScenario = async (steps: readonly ScenarioStep[], kill?: { readonly at: number; readonly kind: "killBefore" | "killAfter" }): Promise<Played> => {
+  const onCall = (number: number) => (number === kill?.at ? kill.kind : undefined);
+  const world = await openWorld({ seed: 1, profile: CALM, processes: 2, leases: 1, onCall });
+  try {
+    for (const { afterMs, ask } of steps) {
+      await world.runUntil(world.timeline.now() + afterMs);
+      world.ask("scenario", ask);
+    }
+    await world.runUntil(world.timeline.now() + 5_000);
+    const calls = world.service.calls();
+    const open = await healed(world);
+    return { history: await world.history(open.length === 0, open), hash: world.hash(), calls };
+  } finally {
+    await world.end();
+  }
+};
+
 const chaos = async (world: World, seed: number, steps: number): Promise<void> => {
   const client = createClient(seeded(seed * 13 + 5));
   const { random } = client;
