@@ -12,9 +12,9 @@ import { ServiceError, UnreachableError } from "./failures";
 import { type BulkProgress, type BulkResult, streamTasks } from "./stream";
 import { type Call, type Transport, type TransportOptions, createTransport, settle } from "./transport";
 import type {
-  CertificateResource, NewCertificate,
-  Counts, FileEntry, FileRange, FileSlice, HistoryCommit, JobResource, NewPool, NewTask, NewTvmUser, NewWorkItem, PoolResource, RemoveTvms, ResizePool, SizeResource, SshAccess,
-  StoredFile, TaskResource, TvmResource, UploadAddress, WhyAnswer, WorkItemChange, WorkItemResource,
+  CertificateResource, Constraints, Counts, FileEntry, FileRange, FileSlice, HistoryCommit, JobChange, JobResource, NewCertificate, NewPool, NewTask,
+  NewTvmUser, NewWorkItem, PoolResource, RemoveTvms, ResizePool, Setting, SizeResource, SshAccess, StoredFile, TaskResource, TvmResource,
+  UploadAddress, WhyAnswer, WorkItemChange, WorkItemResource,
 } from "./resources";
 
 export type Client = ReturnType<typeof createClient>;
@@ -87,7 +87,10 @@ export function createClient(where: Connection | (() => Connection), options: Tr
 
     listJobs: (workItem: string, query?: ListOptions) => list<JobResource>(["workitems", workItem, "jobs"], query),
     getJob: (workItem: string, job: string) => get<JobResource>(["workitems", workItem, "jobs", job]),
-    updateJob: (workItem: string, job: string, body: { priority?: number }) => call("PATCH", ["workitems", workItem, "jobs", job], { body }),
+    disableJob: (workItem: string, job: string, disableTasks: string) => act(["workitems", workItem, "jobs", job], "disable", { disableTasks }),
+    enableJob: (workItem: string, job: string) => act(["workitems", workItem, "jobs", job], "enable"),
+    /** What is given is replaced, `jobConstraints` as a whole. */
+    updateJob: (workItem: string, job: string, body: JobChange) => call("PATCH", ["workitems", workItem, "jobs", job], { body }),
     terminateJob: (workItem: string, job: string, terminateReason?: string) =>
       act(["workitems", workItem, "jobs", job], "terminate", terminateReason === undefined ? undefined : { terminateReason }),
     deleteJob: (workItem: string, job: string) => call("DELETE", ["workitems", workItem, "jobs", job]),
@@ -101,6 +104,9 @@ export function createClient(where: Connection | (() => Connection), options: Tr
       streamTasks(transport, tasksOf(workItem, job), tasks, { ...options, ...(onProgress ? { onProgress } : {}) }),
     getTask: (workItem: string, job: string, task: string) => get<TaskResource>([...tasksOf(workItem, job), task]),
     listTasks: (workItem: string, job: string, query?: ListOptions) => list<TaskResource>(tasksOf(workItem, job), query),
+    /** All constraints are replaced; the environment where it is given. */
+    updateTask: (workItem: string, job: string, task: string, body: { taskConstraints?: Constraints; environmentSettings?: readonly Setting[] }) =>
+      call("PUT", [...tasksOf(workItem, job), task], { body }),
     terminateTask: (workItem: string, job: string, task: string) => act([...tasksOf(workItem, job), task], "terminate"),
     deleteTask: (workItem: string, job: string, task: string) => call("DELETE", [...tasksOf(workItem, job), task]),
 

@@ -9,6 +9,8 @@ export interface Connection {
   readonly account: string;
   /** Base64. */
   readonly key: string;
+  /** Instead of the key: what a job manager task was given, good for its own job. */
+  readonly token?: string;
   /** Where the key was read from, if from a file. */
   readonly keyFile?: string;
 }
@@ -20,10 +22,13 @@ const DEFAULT_ACCOUNT = "local";
 
 /**
  * `data` (the --data option) wins over the environment, which wins over ./.batchledger; `account` (--account) over
- * BATCHLEDGER_ACCOUNT, which wins over the service's own. Throws a Failure that says what is missing.
+ * BATCHLEDGER_ACCOUNT, which wins over the service's own. A job manager task speaks for itself, with the token in its environment,
+ * unless it is told otherwise. Throws a Failure that says what is missing.
  */
 export function findConnection(data: string | undefined, env: NodeJS.ProcessEnv, account?: string): Connection {
   if (data === undefined && env["BATCHLEDGER_URL"]) return fromEnvironment(env["BATCHLEDGER_URL"], env, account);
+  const [url, token] = [env["WATASK_SERVICE_URL"], env["WATASK_AUTHENTICATION_TOKEN"]];
+  if (data === undefined && url && token) return { url, account: env["WATASK_ACCOUNT_NAME"] ?? "", key: "", token };
   return fromFolder(path.resolve(data ?? DEFAULT_DATA), account ?? env["BATCHLEDGER_ACCOUNT"]);
 }
 

@@ -8,6 +8,7 @@ import { certificateCommands } from "./commands/certificate";
 import { demoCommand } from "./commands/demo";
 import { explainCommands } from "./commands/explain";
 import { fileCommands } from "./commands/files";
+import { jobCommands } from "./commands/job";
 import { poolCommands } from "./commands/pool";
 import { dataCommands } from "./commands/data";
 import { serviceCommands } from "./commands/service";
@@ -25,6 +26,7 @@ export const COMMANDS: readonly Command[] = [
   demoCommand,
   submitCommand,
   ...workCommands,
+  ...jobCommands,
   ...workItemCommands,
   ...fileCommands,
   ...explainCommands, statsCommand,

@@ -142,13 +142,34 @@ export interface NewWorkItem {
   readonly jobSpecification?: {
     readonly priority?: number;
     readonly jobConstraints?: Constraints;
-    readonly jobManager?: { readonly name: string; readonly commandLine: string };
+    readonly jobManager?: NewJobManager;
   };
   readonly metadata?: readonly Setting[];
 }
 
 /** What is given replaces what was there, whole. */
 export type WorkItemChange = Partial<Omit<NewWorkItem, "name" | "schedule">> & { readonly schedule?: NewSchedule | null };
+
+/** The task that is made with the job, before any other; see the service's documentation of job managers. */
+export interface NewJobManager {
+  readonly name: string;
+  readonly commandLine: string;
+  readonly resourceFiles?: readonly ResourceFile[];
+  readonly environmentSettings?: readonly Setting[];
+  readonly taskConstraints?: Constraints;
+  readonly runElevated?: boolean;
+  /** Default true: nothing else runs on its TVM. */
+  readonly runExclusive?: boolean;
+  /** Default true: the job ends with it. */
+  readonly killJobOnCompletion?: boolean;
+}
+
+export interface JobChange {
+  readonly priority?: number;
+  readonly jobConstraints?: Constraints;
+  /** Only while the job is disabled. */
+  readonly poolName?: string;
+}
 
 export interface WorkItemResource {
   readonly name: string;
@@ -165,6 +186,7 @@ export interface JobResource {
   readonly state: string;
   readonly creationTime: string;
   readonly priority?: number;
+  readonly jobConstraints?: Constraints;
   readonly poolName?: string;
   readonly executionInfo?: { readonly startTime?: string; readonly endTime?: string; readonly terminateReason?: string; readonly schedulingError?: SchedulingError };
   readonly [more: string]: unknown;
@@ -200,6 +222,7 @@ export interface TaskResource {
     readonly requeueCount?: number;
     readonly schedulingError?: SchedulingError;
   };
+  readonly taskConstraints?: Constraints;
   readonly tvmInfo?: { readonly tvmName?: string; readonly poolName?: string };
   readonly [more: string]: unknown;
 }

@@ -167,7 +167,9 @@ function prepare(connection: Connection, base: URL, call: Call, body: Buffer | u
     ...call.headers,
   };
   if (body === undefined && !headers["transfer-encoding"] && call.method !== "GET" && call.method !== "HEAD") headers["content-length"] = "0";
-  headers["authorization"] = authorization(connection.account, connection.key, { method: call.method, path, query, headers });
+  headers["authorization"] = connection.token === undefined
+    ? authorization(connection.account, connection.key, { method: call.method, path, query, headers })
+    : `Bearer ${connection.token}`;
   const search = query.map(([name, value]) => (value === "" ? encodeURIComponent(name) : `${encodeURIComponent(name)}=${encodeURIComponent(value)}`));
   return { path: `${path}${search.length ? `?${search.join("&")}` : ""}`, headers };
 }

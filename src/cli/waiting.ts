@@ -43,6 +43,21 @@ export async function waitForTasks(client: Client, workItem: string, job: string
   return counts;
 }
 
+/** Counts once the manager and every task that it has added have ended. */
+export async function waitForManager(client: Client, workItem: string, job: string, manager: string, options: Pick<WaitOptions, "signal" | "progress">): Promise<Counts> {
+  await until(async () => {
+    // Made with the job, a moment after it.
+    const task = await client.getTask(workItem, job, manager).catch((error: unknown) => {
+      if (error instanceof ServiceError && error.code === "TaskNotFound") return undefined;
+      throw error;
+    });
+    const counts = await client.counts(workItem, job);
+    options.progress?.update({ done: counts.completed, total: totalOf(counts), note: noteOf(counts) });
+    return task?.state === "completed" ? true : undefined;
+  }, options.signal);
+  return waitForTasks(client, workItem, job, options);
+}
+
 export const totalOf = (counts: Counts): number => counts.active + counts.assigned + counts.running + counts.completed;
 
 /** `3 running, 1 failed, 2 retries`. */

@@ -9,9 +9,9 @@ import { bytes, clean, json, plural } from "../output";
 import * as parse from "../options";
 import { createProgress } from "../progress";
 import { type CommandTemplate, fillIn } from "../quoting";
-import type { NewTask, ResourceFile, Setting } from "../resources";
+import type { Constraints, NewTask, ResourceFile, Setting } from "../resources";
 import type { BulkResult } from "../stream";
-import { WAIT_PATIENCE_MS, freshJob, waitForTasks } from "../waiting";
+import { WAIT_PATIENCE_MS, freshJob, waitForManager, waitForTasks } from "../waiting";
 import { report } from "./work";
 
 /** The container of the service's file store that inputs go to. */
@@ -37,16 +37,21 @@ export const submitCommand: Command = {
     priority: { type: "string", value: "N", help: "-1000 (last) to 1000 (first); default 0" },
     wait: { type: "boolean", help: "return when all tasks have ended, and end the work item; exit code 1 if one failed" },
     progress: { type: "boolean", help: "show how far it is (with --wait)" },
+    manager: { type: "boolean", help: "run the command as the job manager task: it adds the tasks, and the job ends with it" },
+    exclusive: { type: "boolean", help: "with --manager: nothing else runs on its TVM" },
     "keep-open": { type: "boolean", help: "with --wait: leave the work item open for more tasks" },
   },
   more: `
 {} in the command stands for the index or the line; a command without {} gets the line as its last argument. The variables
 BATCHLEDGER_ARRAY_INDEX and BATCHLEDGER_LINE hold them too. Without a command, each line of --each-line is a command itself.
+A job manager speaks to the service with WATASK_SERVICE_URL and WATASK_AUTHENTICATION_TOKEN (Authorization: Bearer), about its own
+job alone; this command line and its client library find them by themselves.
 The command is not run in a shell unless --shell is given: arguments reach the program as they are.
 
 Examples:
   batchledger submit --wait -- echo hello
   batchledger submit --array 1-1000 --input work.js --wait --progress -- node work.js {}
+  batchledger submit --manager --input plan.js --wait -- node plan.js
   ls *.txt | batchledger submit --each-line - --input *.txt -- wc -w {}
   batchledger submit --shell --retries 3 --env URL=https://example.org/ -- 'curl -sf "$URL" | sha256sum > sum.txt'`,
   run: submit,
@@ -73,6 +78,8 @@ async function submit(call: Invocation): Promise<number> {
   const inputs = inputFiles(call);
   const array = call.text("array") === undefined ? undefined : parse.arrayRange(call.text("array") as string);
   const lines = linesFile(call);
+  if (call.flag("manager")) return submitManager(call, client, { template: managerCommand(call, template, array, lines), name, priority, constraints, environment, inputs });
+  if (call.flag("exclusive")) throw usage("--exclusive goes with --manager.");
   // Everything that can be wrong with the command line is known by now; from here on things are made.
   const pool = await poolFor(call, client, name);
   const resourceFiles = await upload(call, client, name, inputs);
@@ -102,6 +109,53 @@ async function submit(call: Invocation): Promise<number> {
   });
   if (!call.flag("keep-open")) await end(client, name, job);
   return report(call, name, job, counts, { pool, tasks });
+}
+
+// ---------------------------------------------------------------- a job manager
+
+interface ManagerPlan {
+  readonly template: CommandTemplate;
+  readonly name: string;
+  readonly priority: number;
+  readonly constraints: Constraints;
+  readonly environment: readonly Setting[];
+  readonly inputs: readonly InputFile[];
+}
+
+function managerCommand(call: Invocation, template: CommandTemplate | undefined, array: unknown, lines: unknown): CommandTemplate {
+  if (!template || array !== undefined || lines !== undefined || call.text("to") !== undefined)
+    throw usage("--manager takes one command, and neither --array, --each-line nor --to.", "The manager itself adds the tasks.");
+  return template;
+}
+
+async function submitManager(call: Invocation, client: Client, plan: ManagerPlan): Promise<number> {
+  const { name, priority, constraints, environment } = plan;
+  const pool = await poolFor(call, client, name);
+  const resourceFiles = await upload(call, client, name, plan.inputs);
+  const jobManager = {
+    name: taskPrefix(call, "manager"),
+    commandLine: fillIn(plan.template, undefined, false),
+    ...(resourceFiles.length ? { resourceFiles } : {}),
+    ...(environment.length ? { environmentSettings: environment } : {}),
+    // As for every task: it is run again only as often as is said.
+    taskConstraints: { maxTaskRetryCount: 0, ...constraints },
+    runExclusive: call.flag("exclusive"),
+    killJobOnCompletion: !call.flag("keep-open"),
+  };
+  await client.createWorkItem({ name, jobExecutionEnvironment: { poolName: pool }, jobSpecification: { priority, jobManager } });
+  const job = await freshJob(client, name, call.io.signal);
+  if (!call.flag("wait")) {
+    if (call.json) json(call.io, { workItem: name, job, pool, manager: jobManager.name });
+    else {
+      call.io.out(`${name}\n`);
+      call.io.err(`The job manager is queued on pool ${pool}. Follow with: batchledger wait ${name} --progress\n`);
+    }
+    return EXIT.ok;
+  }
+  if (!call.json) call.io.out(`${name}\n`);
+  const progress = call.flag("progress") ? createProgress(call.io, name) : undefined;
+  const counts = await waitForManager(client, name, job, jobManager.name, { signal: call.io.signal, progress });
+  return report(call, name, job, counts, { pool, manager: jobManager.name });
 }
 
 function nameOf(call: Invocation, template: CommandTemplate | undefined): string {
