@@ -9,6 +9,7 @@ import { type Cosmos, openCosmos } from "../../src/adapters/cosmosClient";
 import { cosmosContainers, cosmosPartitionedIndexes, createCosmosContainers } from "../../src/adapters/cosmosContainers";
 import { commitOfDocument, cosmosEventStore } from "../../src/adapters/cosmosEventStore";
 import { cosmosViews } from "../../src/adapters/cosmosViews";
+import { processes } from "../../src/adapters/serviceBusSignals";
 import { systemClock, systemRandom } from "../../src/adapters/system";
 import type { EventStore, Row, ViewLayout, Views } from "../../src/ports";
 import { viewOf } from "../../src/views/all";
@@ -291,7 +292,7 @@ describe("Cosmos DB alone", () => {
     });
 
     test("every index that is named as such is there, in a view of the service", () => {
-      const all: ViewLayout[] = [...Object.values(viewOf), errands, rooms, heartbeats] as unknown as ViewLayout[];
+      const all: ViewLayout[] = [...Object.values(viewOf), errands, rooms, heartbeats, processes] as unknown as ViewLayout[];
       for (const [view, indexes] of Object.entries(cosmosPartitionedIndexes)) {
         for (const index of indexes) expect({ view, index, there: all.some(({ name, indexes: has }) => name === view && index in has) }).toEqual({ view, index, there: true });
       }
