@@ -70,6 +70,11 @@ describe("the command line itself", () => {
     [["workitem", "update", "w"], "Nothing is to be changed"],
     [["workitem", "update", "w", "--no-schedule", "--every", "1d"], "--no-schedule and a schedule cannot"],
     [["start", "--least-interval", "soon"], "--least-interval must be a duration"],
+    [["certificate", "show", "ab"], "THUMBPRINT must have 40 hexadecimal digits"],
+    [["certificate", "add", "missing.pfx"], "There is no file"],
+    [["certificate", "add", "/dev/null", "--format", "pem"], "--format must be pfx or cer"],
+    [["certificate", "add", "/dev/null"], "expected a PKCS#12 file"],
+    [["pool", "create", "p", "--certificate", "x=task"], "--certificate must have 40 hexadecimal digits"],
     [["start", "--sync", "maybe"], "--sync must be normal or full"],
     [["start", "--port", "99999"], "--port must be a whole number from 0 to 65535"],
   ])("%j is a usage error and changes nothing", async (args, message) => {

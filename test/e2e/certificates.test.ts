@@ -1,11 +1,11 @@
 // Certificates on the built service: added from the command line, installed on TVMs before anything runs, used by a start task and
 // by a task to open a secret, and never seen where they must not be.
-import { constants, publicEncrypt } from "node:crypto";
 import { readFileSync, readdirSync, statSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { taskFiles } from "../../src/cli/client";
 import { cli } from "../cli/terminal";
 import { testPfx } from "../standins/certificate";
+import { filesToOpen } from "../support/openSecret";
 import { JOB, type Running, allCompleted, newData, removeData, start, stop, until, workItem } from "../support/service";
 
 const own = testPfx();
@@ -39,18 +39,6 @@ const upload = async (name: string, content: Buffer): Promise<{ blobSource: stri
 };
 const output = async (task: string, file = "stdout.txt"): Promise<string> => (await service.client.readFile(taskFiles("opening", JOB, task), file)).bytes.toString();
 
-/** What a user's program does: opens the PFX with the password beside it, and the secret with the key in it. */
-const PROGRAM = `
-// The library is the one for browsers, in one file.
-globalThis.window = globalThis;
-const fs = require("fs"), path = require("path"), { createPrivateKey, privateDecrypt, constants } = require("crypto"), forge = require("./forge.js");
-const pfx = path.join(process.env.WATASK_CERTIFICATES_DIR, process.argv[2]);
-const whole = forge.pkcs12.pkcs12FromAsn1(forge.asn1.fromDer(fs.readFileSync(pfx, "latin1")), fs.readFileSync(pfx + ".pw", "utf8"));
-const [bag] = whole.getBags({ bagType: forge.pki.oids.pkcs8ShroudedKeyBag })[forge.pki.oids.pkcs8ShroudedKeyBag];
-const key = createPrivateKey(forge.pki.privateKeyToPem(bag.key));
-console.log(privateDecrypt({ key, padding: constants.RSA_PKCS1_OAEP_PADDING, oaepHash: "sha256" }, fs.readFileSync("secret.bin")).toString());
-`;
-
 test("a task opens a secret that was encrypted with a certificate of its pool; the start task has had its own before", async () => {
   const { client } = service;
   writeFileSync(path.join(data, "own.pfx"), own.pfx(PASSWORD));
@@ -63,12 +51,7 @@ test("a task opens a secret that was encrypted with a certificate of its pool; t
   await bl("pool", "create", "secrets", "--tvms", "1", "--slots", "2", "--certificate", own.thumbprint.toUpperCase(), "--certificate", `${hidden.thumbprint}=starttask`,
     "--start-task", `sh -c 'ls $WATASK_CERTIFICATES_DIR > $WATASK_TVM_ROOT_DIR/shared/seen'`);
   await workItem(client, "opening", "secrets");
-  const secret = publicEncrypt({ key: own.cert, padding: constants.RSA_PKCS1_OAEP_PADDING, oaepHash: "sha256" }, Buffer.from(SECRET));
-  const files = [
-    await upload("open.js", Buffer.from(PROGRAM)),
-    await upload("secret.bin", secret),
-    await upload("forge.js", readFileSync(require.resolve("node-forge/dist/forge.min.js"))),
-  ];
+  const files = await Promise.all(filesToOpen(own.cert, SECRET).map(({ name, content }) => upload(name, content)));
   await client.addTask("opening", JOB, { name: "open", commandLine: `node open.js sha1-${own.thumbprint}.pfx`, resourceFiles: files });
   await client.addTask("opening", JOB, { name: "look", commandLine: `sh -c 'ls $WATASK_CERTIFICATES_DIR; cat $WATASK_TVM_ROOT_DIR/shared/seen; ls $WATASK_TVM_ROOT_DIR; cat $WATASK_CERTIFICATES_DIR/../starttask/* || echo denied'` });
   await allCompleted(client, "opening", 2);

@@ -2,6 +2,8 @@
 import { writeFileSync } from "node:fs";
 import path from "node:path";
 import { createClient, taskFiles } from "../../src/cli/client";
+import { testPfx } from "../standins/certificate";
+import { filesToOpen } from "../support/openSecret";
 import { JOB, type Running, allCompleted, composition, newData, pool, removeData, start, stop, until, workItem } from "../support/service";
 
 let data: string;
@@ -161,6 +163,31 @@ test("a TVM whose start task fails gets no tasks; one whose start task succeeds 
   await workItem(client, "using", "prepared");
   await client.addTask("using", JOB, { name: "look", commandLine: shell("cat $WATASK_TVM_ROOT_DIR/shared/flag") });
   expect(await allCompleted(client, "using", 1)).toMatchObject({ failed: 0 });
+});
+
+test("a task opens a secret with a certificate that its TVM has installed; in use that cannot be deleted, out of use it goes", async () => {
+  const { client } = service;
+  const own = testPfx();
+  const reference = { thumbprint: own.thumbprint, thumbprintAlgorithm: "sha1" };
+  await expect(pool(client, "secrets", 1, 1, { certificateReferences: [reference] })).rejects.toMatchObject({ code: "CertificateNotFound" });
+  await client.addCertificate({ ...reference, data: own.pfx("its password").toString("base64"), password: "its password" });
+  await pool(client, "secrets", 1, 1, { certificateReferences: [reference] });
+  await workItem(client, "opening", "secrets");
+  const resourceFiles = await Promise.all(filesToOpen(own.cert, "the secret").map(async ({ name, content }) => {
+    const address = await client.fileAddress("inputs", name);
+    await client.upload(address, content, content.length);
+    return { blobSource: address.readUrl, filePath: name };
+  }));
+  await client.addTask("opening", JOB, { name: "open", commandLine: `node open.js sha1-${own.thumbprint}.pfx`, resourceFiles });
+  await allCompleted(client, "opening", 1);
+  const { bytes: out } = await client.readFile(taskFiles("opening", JOB, "open"), "stdout.txt");
+  expect(Buffer.from(out).toString()).toBe("the secret\n");
+  await client.deleteCertificate(own.thumbprint);
+  await until(async () => (await client.getCertificate(own.thumbprint)).state === "deletefailed", "the deletion has failed");
+  await client.deletePool("secrets");
+  await until(async () => client.getPool("secrets").then(() => false, (error: { code?: string }) => error.code === "PoolNotFound"), "the pool is gone");
+  await client.deleteCertificate(own.thumbprint);
+  await until(async () => client.getCertificate(own.thumbprint).then(() => false, (error: { code?: string }) => error.code === "CertificateNotFound"), "the certificate is gone");
 });
 
 test("higher priority goes first; running tasks are left alone", async () => {
