@@ -48,6 +48,18 @@ param replyQueues array = ['replies']
 @maxValue(1000)
 param poolTvmsMax int = 64
 
+@description('Quota of one account: pools.')
+@minValue(1)
+param poolsMax int = 100
+
+@description('Quota of one account: cores of all its TVMs.')
+@minValue(1)
+param coresMax int = 640
+
+@description('Quota of one account: active work items.')
+@minValue(1)
+param workItemsMax int = 10000
+
 @description('Tasks may ask to run as the agent\'s own user.')
 param allowElevated bool = false
 
@@ -168,6 +180,9 @@ module app 'app.bicep' = {
       BATCHLEDGER_POOL_SUBNET: network.outputs.isolatedSubnetId
       BATCHLEDGER_POOL_SUBNET_COMMUNICATING: network.outputs.communicatingSubnetId
       BATCHLEDGER_POOL_TVMS_MAX: string(poolTvmsMax)
+      BATCHLEDGER_POOLS_MAX: string(poolsMax)
+      BATCHLEDGER_CORES_MAX: string(coresMax)
+      BATCHLEDGER_WORK_ITEMS_MAX: string(workItemsMax)
       BATCHLEDGER_ALLOW_ELEVATED: string(allowElevated)
       BATCHLEDGER_TVM_IMAGE: tvmImage
       BATCHLEDGER_AGENT_URL: agentUrl
