@@ -18,8 +18,8 @@ const REACHED: Readonly<Record<string, string>> = {
   Batch: "(submit streams tasks, which does more with less)",
   ListTaskFiles: "files", GetTaskFile: "cp", HeadTaskFile: "logs", DeleteTaskFile: "(files go with their task or its retention)",
   ListTVMFiles: "files", GetTVMFile: "cp", HeadTVMFile: "cp", DeleteTVMFile: "(as DeleteTaskFile)",
-  ListCertificates: "(certificates are made once, with tools that make them: any HTTP client)", GetCertificate: "(as ListCertificates)", AddCertificate: "(as ListCertificates)",
-  DeleteCertificate: "(as ListCertificates)", CancelCertificateDeletion: "(as ListCertificates)",
+  ListCertificates: "certificate list", GetCertificate: "certificate show", AddCertificate: "certificate add", DeleteCertificate: "certificate delete",
+  CancelCertificateDeletion: "certificate cancel-delete",
 };
 
 const words = new Set(COMMANDS.map((command) => command.words));
