@@ -312,6 +312,14 @@ export interface Policy {
   readonly poolsMax?: number;
   /** Most cores of all TVMs of one account; absent: no limit. */
   readonly coresMax?: number;
+  /** Times of autoscale that differ from the API's own (app/scaling.ts says what they are). */
+  readonly scaling?: Partial<{
+    readonly intervalMs: number;
+    readonly intervalLeastMs: number;
+    readonly enableEveryMs: number;
+    readonly samplePeriodMs: number;
+    readonly wantedPercent: number;
+  }>;
   /** Users may be made on TVMs: each is a user of the machine's operating system. */
   readonly allowTvmUsers?: boolean;
   /** Most active work items of one account, and so of its open jobs, of which each has one at most; absent: no limit. */

@@ -123,6 +123,8 @@ export const joinAnswer = z.strictObject({
   runElevatedAllowed: z.boolean(),
   /** There are certificates to fetch and install before anything runs. */
   certificates: z.literal(true).optional(),
+  /** How often the service would like to have readings; absent: never. */
+  readingsMs: z.int().min(1).optional(),
 });
 export type JoinAnswer = z.infer<typeof joinAnswer>;
 
@@ -190,6 +192,32 @@ export const fileAnswer = z.strictObject({
 });
 export type FileAnswer = z.infer<typeof fileAnswer>;
 
+const amount = z.number().min(0).max(Number.MAX_SAFE_INTEGER);
+
+/**
+ * What the TVM's machine did since its last readings, measured, not estimated. Where several TVMs live on one machine, amounts
+ * are the machine's divided by their number (`tvms`), and so is memory; the share of processors in use is the machine's.
+ */
+export const readings = z.strictObject({
+  at: instant,
+  /** Time that the amounts are of, in milliseconds. */
+  overMs: amount.min(1),
+  /** 0 to 1 of all processors. */
+  cpu: amount.max(1),
+  memoryMb: amount,
+  /** In use on the disk of the TVM's root. */
+  diskGb: amount,
+  diskReadBytes: amount,
+  diskWriteBytes: amount,
+  diskReadOps: amount,
+  diskWriteOps: amount,
+  networkInBytes: amount,
+  networkOutBytes: amount,
+  /** TVMs that share the machine, this one included. */
+  tvms: z.int().min(1),
+});
+export type Readings = z.infer<typeof readings>;
+
 export const exchangeRequest = z.strictObject({
   boot: z.int(),
   reports: z.array(report).max(5000),
@@ -203,6 +231,8 @@ export const exchangeRequest = z.strictObject({
   ran: z.int().min(0).optional(),
   /** How long the answer may wait for news; 0: at once. */
   waitMs: z.int().min(0).max(60_000),
+  /** Now and then, every `readingsMs` of the join's answer. */
+  readings: readings.optional(),
 });
 export type ExchangeRequest = z.infer<typeof exchangeRequest>;
 

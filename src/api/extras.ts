@@ -4,6 +4,7 @@ import { z } from "zod";
 import { parkedCommits } from "../app/feed";
 import { type JobCounts, getJob, jobCounts, keyOfJob } from "../app/jobs";
 import { history, why } from "../app/history";
+import { autoScaleRecord } from "../app/replay";
 import { type Rejection, isRejection, rejection } from "../domain/decider";
 import { certificateKey, certificateStream, poolKey, poolStream, taskKey, taskStream, tvmKey, tvmStream, workItemKey, workItemStream } from "../domain/ids";
 import { TVM_SIZES, maxTasksPerTvmOf } from "../domain/sizes";
@@ -83,6 +84,40 @@ const countsOf = async ({ ports, call, names }: Some): Promise<Answer | Rejectio
   if (isRejection(job)) return job;
   const counts: JobCounts = await jobCounts(ports, keyOfJob(job));
   return answer(counts);
+};
+
+// ---------------------------------------------------------------- autoscale
+
+const HOURS_MAX = 24 * 8;
+
+/** Samples and evaluations of a pool; each evaluation says whether it gives the same when it is made again. */
+const autoScaleOf = async ({ ports, call, names, query }: Some & Pick<Input, "query">): Promise<Answer | Rejection> => {
+  const given = query.get("hours") ?? "24";
+  const hours = /^\d{1,3}$/.test(given) ? Number(given) : 0;
+  if (hours < 1 || hours > HOURS_MAX)
+    return rejection("OutOfRangeQueryParameterValue", undefined, { QueryParameterName: "hours", QueryParameterValue: given, MinimumAllowed: "1", MaximumAllowed: String(HOURS_MAX) });
+  const found = await autoScaleRecord(ports, call, names.pool as string, hours);
+  if (isRejection(found)) return found;
+  const { pool, scaling, samples, runs } = found;
+  return answer({
+    at: call.at,
+    pool: pool.name,
+    target: pool.spec.targetDedicated,
+    currentDedicated: pool.tvms.length,
+    taskSlots: pool.spec.maxTasksPerTvm,
+    tvmSize: pool.spec.tvmSize,
+    autoScale: pool.autoScale,
+    samplePeriodMs: scaling.samplePeriodMs,
+    wantedPercent: scaling.wantedPercent,
+    samples: samples.map(({ start, times, values, aggregated }) => ({ start, times, values, aggregated: aggregated === true })),
+    runs: runs.map(({ at, formula, run: { inputs: { answers: _, ...inputs }, ...run }, again }) => ({
+      at,
+      formula,
+      ...run,
+      inputs,
+      replayed: again === undefined ? "unknown" : again.results === run.results && again.target === run.target && again.option === run.option ? "same" : "different",
+    })),
+  });
 };
 
 // ---------------------------------------------------------------- uploads
@@ -170,6 +205,7 @@ export const extras: readonly Operation[] = [
   operation({ name: "ListSizes", method: "GET", path: "/batchledger/sizes", action: "pool.read", version: "none", run: sizes }),
   operation({ name: "Why", method: "GET", path: "/batchledger/why/workitems/{workItem}/jobs/{job}/tasks/{task}", action: "history.read", version: "none", run: whyTask }),
   operation({ name: "Counts", method: "GET", path: "/batchledger/counts/workitems/{workItem}/jobs/{job}", action: "job.read", version: "none", run: countsOf }),
+  operation({ name: "AutoScaleRecord", method: "GET", path: "/batchledger/autoscale/{pool}", action: "pool.read", version: "none", query: ["hours"], run: autoScaleOf }),
   operation({ name: "GrantUpload", method: "POST", path: "/batchledger/files/{path}", action: "upload.grant", version: "none", run: grant }),
   operation({ name: "ListUploads", method: "GET", path: "/batchledger/files/{path}", action: "upload.read", version: "none", query: ["after"], run: listStored }),
   operation({ name: "ListAllUploads", method: "GET", path: "/batchledger/files", action: "upload.read", version: "none", query: ["after"], run: listStored }),

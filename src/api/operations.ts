@@ -5,7 +5,6 @@ import { bulk } from "./classic/bulk";
 import { certificates } from "./classic/certificates";
 import { files } from "./classic/files";
 import { jobs } from "./classic/jobs";
-import { later } from "./classic/later";
 import { pools } from "./classic/pools";
 import { tasks } from "./classic/tasks";
 import { tvmUsers } from "./classic/tvmUsers";
@@ -14,6 +13,6 @@ import { workItems } from "./classic/workItems";
 import { extras } from "./extras";
 import { type Operation, type Router, router } from "./operation";
 
-export const operations: readonly Operation[] = [...pools, ...tvms, ...tvmUsers, ...workItems, ...jobs, ...tasks, ...bulk, ...batch, ...files, ...certificates, ...later, ...agentDoor, ...extras];
+export const operations: readonly Operation[] = [...pools, ...tvms, ...tvmUsers, ...workItems, ...jobs, ...tasks, ...bulk, ...batch, ...files, ...certificates, ...agentDoor, ...extras];
 
 export const routes: Router = router(operations);

@@ -22,6 +22,9 @@ const PROBLEMS: Readonly<Record<string, readonly [number, string]>> = {
   UnsupportedRequestVersion: [400, "The specified API version is not supported."],
   OSVersionNotFound: [400, "The specified operating system version does not exist for the pool's family."],
   PoolVersionEqualsUpgradeVersion: [400, "The pool already has the specified operating system version."],
+  InvalidAutoScalingSettings: [400, "The specified autoscaling settings are invalid."],
+  AutoScalingFormulaSyntaxError: [400, "The specified auto-scaling formula has syntax error."],
+  AutoScalingFormulaTooLong: [400, "The specified auto-scaling formula is too long."],
   InvalidInput: [400, "One of the request inputs is not valid."],
   AuthenticationFailed: [
     403,
@@ -79,6 +82,7 @@ const PROBLEMS: Readonly<Record<string, readonly [number, string]>> = {
   InternalError: [500, "The server encountered an internal error. Please retry the request."],
   OperationTimedOut: [500, "The operation could not be completed within the permitted time."],
   NotImplemented: [501, "This operation is not part of this service yet."],
+  TooManyEnableAutoScaleRequests: [503, "Autoscale of this pool was enabled a moment ago. Please retry your request later."],
   ServerBusy: [503, "The server is currently unable to receive requests. Please retry your request."],
 };
 

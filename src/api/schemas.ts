@@ -243,13 +243,3 @@ export const notYet = z
     context.issues.push({ code: "custom", message: "This property is not part of this service yet.", input: context.value, params: { code: "NotImplemented" } });
   })
   .optional();
-
-/** The same for what may be there as long as it says nothing: false, or an empty list. */
-export const notYetUnless = (harmless: (value: unknown) => boolean): z.ZodType<unknown> =>
-  z
-    .unknown()
-    .check((context) => {
-      if (harmless(context.value)) return;
-      context.issues.push({ code: "custom", message: "This property is not part of this service yet.", input: context.value, params: { code: "NotImplemented" } });
-    })
-    .optional();

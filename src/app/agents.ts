@@ -1,7 +1,7 @@
 // The agents' side of the service: a TVM joins with a code that is good once, and then exchanges. The answer to an exchange
 // says what the TVM should hold and does not, and what it holds and should not; it waits when there is nothing to say.
 import { sameCertificate } from "../domain/certificate";
-import { type Rejection, isRejection, rejection } from "../domain/decider";
+import { type Rejection, isRejection, present, rejection } from "../domain/decider";
 import { accountOf, parentOf, tvmStream } from "../domain/ids";
 import { waits } from "../domain/tvm";
 import type { Tvm } from "../domain/tvm";
@@ -17,6 +17,7 @@ import { execute } from "./execute";
 import { HOLD_MAX } from "./holding";
 import { managerToken } from "./managers";
 import { forgetTvm } from "./react";
+import { scalingOf } from "./scaling";
 import { openFiles } from "./secrets";
 import { userContext } from "./tvmErrands";
 import { wake } from "./wakes";
@@ -106,6 +107,7 @@ export const join = async (ports: Ports, request: JoinRequest, at: string): Prom
     ...(pool.spec.communication ? { portRange: PORT_RANGE } : {}),
     runElevatedAllowed: ports.policy.allowElevated,
     ...(outcome.state.certificateReferences?.length ? { certificates: true } : {}),
+    readingsMs: scalingOf(ports).samplePeriodMs,
   };
 };
 
@@ -151,7 +153,7 @@ export const exchange = async (
   const [first] = await ports.views.get(tvms, [tvms.locate(known.tvm)]);
   const refusal = refusalFor(first, known.boot);
   if (refusal || !first) return refusal ?? goneTvm;
-  await heard(ports, known.tvm, known.boot, at, true, request.ran);
+  await heard(ports, known.tvm, known.boot, at, true, request);
   if (first.phase === "unknown")
     await execute(ports, "tvm", known.tvm, { stream: tvmStream(known.tvm), command: { type: "RecoverTvm", at, boot: known.boot } });
   await takeIn(ports, known.tvm, request);
@@ -369,23 +371,27 @@ const startTaskFor = (ports: Ports, row: TvmRow): { startTask?: StartTaskOrder }
 
 // ---------------------------------------------------------------- heartbeats
 
+/** What an exchange may say of the TVM beside its tasks. */
+type Said = Pick<ExchangeRequest, "ran" | "readings">;
+
 const lastWritten = new WeakMap<object, Map<string, { readonly boot: number; readonly at: number; readonly exchanged: boolean }>>();
 
-const heard = async (ports: Ports, tvm: string, boot: number, at: string, exchanged = false, ran?: number): Promise<void> => {
+const heard = async (ports: Ports, tvm: string, boot: number, at: string, exchanged = false, said: Said = {}): Promise<void> => {
   let map = lastWritten.get(ports.views);
   if (!map) lastWritten.set(ports.views, (map = new Map()));
   const now = Date.parse(at);
   const last = map.get(tvm);
-  if (last?.boot === boot && (last.exchanged || !exchanged) && now - last.at < HEARTBEAT_WRITE_MS) return;
-  await writeHeartbeat(ports, tvm, boot, at, exchanged, ran);
+  if (last?.boot === boot && (last.exchanged || !exchanged) && now - last.at < HEARTBEAT_WRITE_MS && !said.readings) return;
+  await writeHeartbeat(ports, tvm, boot, at, exchanged, said);
   map.set(tvm, { boot, at: now, exchanged });
 };
 
 /** From here on the TVM's silence is noticed. */
-export const writeHeartbeat = async (ports: Ports, tvm: string, boot: number, at: string, exchanged: boolean, ran?: number): Promise<void> => {
+export const writeHeartbeat = async (ports: Ports, tvm: string, boot: number, at: string, exchanged: boolean, { ran, readings }: Said = {}): Promise<void> => {
   const partition = parentOf(tvm);
   const [before] = await ports.views.get(heartbeats, [{ partition, id: tvm }]);
-  const row: HeartbeatRow = { id: tvm, version: (before?.version ?? 0) + 1, tvm, boot, at, exchanged, ...(ran === undefined ? {} : { ran }) };
+  const latest = readings ?? (before?.boot === boot ? before.readings : undefined);
+  const row: HeartbeatRow = { id: tvm, version: (before?.version ?? 0) + 1, tvm, boot, at, exchanged, ...present({ ran, readings: latest }) };
   await ports.views.write([{ view: heartbeats, partition, rows: [{ from: before?.version ?? 0, row }], counters: {} }]);
 };
 

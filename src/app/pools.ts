@@ -11,6 +11,7 @@ import { checkReferences, lostReferences } from "./certificates";
 import { type Loaded, type Outcome, execute, load } from "./execute";
 import { HOLD_MAX } from "./holding";
 import { type Page, type Rows, scan } from "./rows";
+import { evaluatingAnew } from "./samples";
 import { sealFiles } from "./secrets";
 import { lastTasksOf, totalRunOn } from "./tvmTasks";
 
@@ -26,7 +27,7 @@ export const addPool = (ports: Ports, call: Call, name: string, spec: PoolSpec):
 export const makePool = async (ports: Ports, call: Call, name: string, spec: PoolSpec): Promise<Outcome<"pool">> => {
   const refusal = (await poolQuota(ports, call, name)) ?? (await checkReferences(ports, call.account, spec.certificateReferences));
   if (refusal) return refusal;
-  const outcome = await onPool(ports, call, name, { type: "CreatePool", at: call.at, account: call.account, name, spec });
+  const outcome = await onPool(ports, call, name, { type: "CreatePool", at: call.at, account: call.account, name, spec, ...(spec.autoScale ? { evaluating: evaluatingAnew(ports) } : {}) });
   return confirmed(ports, call, outcome, spec.certificateReferences, () => deletePool(ports, call, name));
 };
 

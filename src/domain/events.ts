@@ -38,6 +38,7 @@ const startTask = {
   waitForSuccess: "flag",
   optional: { resourceFiles: "list", environment: "list", runElevated: "flag" },
 } as const;
+const autoScale = { formula: "text", intervalMs: "number", optional: { targetMax: "number" } } as const;
 const poolSpec = {
   tvmSize: "text",
   osFamily: "text",
@@ -47,7 +48,7 @@ const poolSpec = {
   communication: "flag",
   maxTasksPerTvm: "number",
   fillType: "text",
-  optional: { startTask, certificateReferences: "list", metadata: "list", storageAccountAffinity: "text" },
+  optional: { startTask, certificateReferences: "list", metadata: "list", autoScale, storageAccountAffinity: "text" },
 } as const;
 const constraints = { maxTaskRetryCount: "number", optional: { maxWallClockMs: "number" } } as const;
 const taskSpec = {
@@ -70,6 +71,22 @@ const manager = {
 const jobSpec = { priority: "number", constraints, specified: "flag", optional: { manager } } as const;
 const place = { pool: "text", tvm: "text" } as const;
 const at = "instant";
+const runError = { code: "text", message: "text", detail: "text", line: "number", column: "number" } as const;
+const autoScaleRun = {
+  results: "text",
+  targetBefore: "number",
+  target: "number",
+  option: "text",
+  inputs: {
+    currentDedicated: "number",
+    taskSlots: "number",
+    seed: "number",
+    periodMs: "number",
+    wantedPercent: "number",
+    optional: { targetMax: "number", answers: "list" },
+  },
+  optional: { error: runError },
+} as const;
 const autoPool = { lifetime: "text", keepAlive: "flag", spec: poolSpec } as const;
 const workItemSpec = {
   job: jobSpec,
@@ -90,7 +107,10 @@ export const EVENT_SHAPES = {
       spec: poolSpec,
     },
     PoolUpdated: { at, optional: { startTask, certificateReferences: "list", metadata: "list" } },
-    PoolResized: { at, target: "number", timeoutMs: "number", option: "text", optional: { tvms: "list" } },
+    PoolResized: { at, target: "number", timeoutMs: "number", option: "text", optional: { tvms: "list", auto: "flag" } },
+    PoolAutoScaleEnabled: { at, formula: "text", intervalMs: "number", optional: { targetMax: "number" } },
+    PoolAutoScaleEvaluated: { at, run: autoScaleRun },
+    PoolAutoScaleDisabled: { at },
     PoolOsUpgradeStarted: { at, version: "text" },
     PoolOsUpgradeEnded: { at },
     PoolResizeStopped: { at },

@@ -1,9 +1,12 @@
 // A pool: what its TVMs are, how many there should be, and which there are. The stream of a pool names its TVMs, so the
 // target and the present number never disagree by more than what is under way.
+import { faultMessage, isFault } from "./autoscale/fault";
+import { parseFormula } from "./autoscale/parse";
+import { type AutoScaleRun, type Evaluating, type RunError, runFormula } from "./autoscale/run";
 import { type Decider, type Rejection, present, rejection } from "./decider";
 import type { ResizeError } from "./errors";
 import type { TaskFile } from "./task";
-import { laterThan, msBetween } from "./time";
+import { addMs, laterThan, msBetween } from "./time";
 
 export interface StartTask {
   readonly commandLine: string;
@@ -42,6 +45,24 @@ export interface PoolSpec {
   readonly metadata?: readonly MetadataItem[];
   /** The storage account that the TVMs should be near to (seed): a hint that is kept and shown. */
   readonly storageAccountAffinity?: string;
+  /** Of a pool made with autoscale; what it is now is in the pool's `autoScale`. */
+  readonly autoScale?: AutoScaleSpec;
+}
+
+export interface AutoScaleSpec {
+  readonly formula: string;
+  readonly intervalMs: number;
+  /** Whatever the formula says, no more TVMs than this. */
+  readonly targetMax?: number;
+}
+
+/** Autoscale of a pool while it is on. */
+export interface AutoScale extends AutoScaleSpec {
+  /** Of the last request that enabled it; absent when the pool was made with it. */
+  readonly enabledAt?: string;
+  /** When the next evaluation is due. */
+  readonly dueAt: string;
+  readonly run?: { readonly at: string; readonly results: string; readonly error?: RunError };
 }
 
 export type DeallocationOption = "requeue" | "terminate" | "taskcompletion" | "retaineddata";
@@ -56,7 +77,11 @@ export type PoolEvent =
       metadata?: readonly MetadataItem[];
     }
   /** `tvms`: these go by name; the others stay unless they are too many. */
-  | { type: "PoolResized"; at: string; target: number; timeoutMs: number; option: DeallocationOption; tvms?: readonly string[] }
+  /** `auto`: by the pool's formula, so that it is no change of the pool's definition. */
+  | { type: "PoolResized"; at: string; target: number; timeoutMs: number; option: DeallocationOption; tvms?: readonly string[]; auto?: boolean }
+  | { type: "PoolAutoScaleEnabled"; at: string; formula: string; intervalMs: number; targetMax?: number }
+  | { type: "PoolAutoScaleEvaluated"; at: string; run: AutoScaleRun }
+  | { type: "PoolAutoScaleDisabled"; at: string }
   | { type: "PoolOsUpgradeStarted"; at: string; version: string }
   | { type: "PoolOsUpgradeEnded"; at: string }
   | { type: "PoolResizeStopped"; at: string }
@@ -67,7 +92,12 @@ export type PoolEvent =
   | { type: "PoolDeleted"; at: string };
 
 export type PoolCommand =
-  | { type: "CreatePool"; at: string; account: string; name: string; spec: PoolSpec }
+  /** `evaluating`: with autoscale, whose first evaluation gives the target. */
+  | { type: "CreatePool"; at: string; account: string; name: string; spec: PoolSpec; evaluating?: Evaluating }
+  /** What is left out keeps its value; `defaultIntervalMs` is taken when there is none, `everyMs` passes between two of these. */
+  | { type: "EnableAutoScale"; at: string; formula?: string; intervalMs?: number; targetMax?: number; defaultIntervalMs: number; everyMs: number; evaluating: Evaluating }
+  | { type: "EvaluateAutoScale"; at: string; evaluating: Evaluating }
+  | { type: "DisableAutoScale"; at: string }
   | {
       type: "UpdatePool";
       at: string;
@@ -97,6 +127,8 @@ export interface Pool {
   /** Under way: the version that the TVMs had before. */
   readonly upgrade?: { readonly since: string; readonly from: string };
   readonly resizeError?: ResizeError;
+  /** Absent: off. */
+  readonly autoScale?: AutoScale;
   /** Names of the TVMs that are in the pool now, oldest first. */
   readonly tvms: readonly string[];
   /** TVMs ever allocated: part of the next one's name. */
@@ -153,10 +185,18 @@ export const pool: Decider<Pool, PoolCommand, PoolEvent> = {
       case "CreatePool":
         if (state.phase === "deleting") return rejection("PoolBeingDeleted", "A pool of that name is being deleted.");
         if (state.phase !== "absent") return rejection("PoolExists", "The account already has a pool of that name.");
-        return [{ ...command, type: "PoolCreated" }];
+        return create(command);
       case "UpdatePool":
         return notActive(state) ?? [{ ...command, type: "PoolUpdated", at: laterThan(command.at, state.modifiedAt) }];
+      case "EnableAutoScale":
+        return notActive(state) ?? enableAutoScale(command, state);
+      case "EvaluateAutoScale":
+        return evaluateAutoScale(command, state);
+      case "DisableAutoScale":
+        return notActive(state) ?? disableAutoScale(command, state);
       case "ResizePool":
+        if (state.phase === "active" && state.autoScale)
+          return rejection("OperationInvalidForCurrentState", "The pool's size follows its autoscale formula: disable autoscale before resizing it by hand.");
         if (state.phase === "active" && state.allocation !== "steady")
           return rejection("PoolBeingResized", "The pool is being resized: wait until its allocationState is steady, or stop the resize first.");
         return notActive(state) ?? beingUpgraded(state) ?? [{ ...command, type: "PoolResized", at: laterThan(command.at, state.modifiedAt) }];
@@ -188,7 +228,8 @@ export const pool: Decider<Pool, PoolCommand, PoolEvent> = {
 
   evolve(state, event) {
     switch (event.type) {
-      case "PoolCreated":
+      case "PoolCreated": {
+        const { autoScale, ...poolSpec } = event.spec;
         return {
           ...absent,
           phase: "active",
@@ -196,26 +237,42 @@ export const pool: Decider<Pool, PoolCommand, PoolEvent> = {
           tvmSerial: state.tvmSerial,
           account: event.account,
           name: event.name,
-          spec: event.spec,
+          spec: poolSpec,
           allocation: "resizing",
-          resize: { since: event.at, timeoutMs: event.spec.resizeTimeoutMs, option: "requeue" },
+          resize: { since: event.at, timeoutMs: autoScale ? AUTO_RESIZE_MS : event.spec.resizeTimeoutMs, option: "requeue" },
           createdAt: event.at,
           modifiedAt: event.at,
           stateAt: event.at,
           allocationAt: event.at,
+          ...present({ autoScale: autoScale && { ...autoScale, dueAt: event.at } }),
         };
+      }
       case "PoolUpdated":
         return { ...state, spec: updatedSpec(state.spec, event), modifiedAt: event.at };
       case "PoolResized": {
         const { resizeError: _, ...rest } = state;
         return {
           ...rest,
-          spec: { ...state.spec, targetDedicated: event.target, resizeTimeoutMs: event.timeoutMs },
+          spec: { ...state.spec, targetDedicated: event.target, ...(event.auto ? {} : { resizeTimeoutMs: event.timeoutMs }) },
           allocation: "resizing",
           resize: { since: event.at, timeoutMs: event.timeoutMs, option: event.option, ...present({ tvms: event.tvms }) },
-          modifiedAt: event.at,
+          ...(event.auto ? {} : { modifiedAt: event.at }),
           allocationAt: event.at,
         };
+      }
+      case "PoolAutoScaleEnabled": {
+        const { formula, intervalMs, targetMax } = event;
+        const run = state.autoScale?.run;
+        return { ...state, autoScale: { formula, intervalMs, enabledAt: event.at, dueAt: event.at, ...present({ targetMax, run }) }, modifiedAt: event.at };
+      }
+      case "PoolAutoScaleEvaluated": {
+        if (!state.autoScale) return state;
+        const { results, error } = event.run;
+        return { ...state, autoScale: { ...state.autoScale, dueAt: addMs(event.at, state.autoScale.intervalMs), run: { at: event.at, results, ...present({ error }) } } };
+      }
+      case "PoolAutoScaleDisabled": {
+        const { autoScale: _, ...rest } = state;
+        return { ...rest, modifiedAt: event.at };
       }
       case "PoolOsUpgradeStarted":
         return {
@@ -255,6 +312,86 @@ export const usedUntil = (state: Pool, at: string): NonNullable<Pool["used"]> =>
   const since = state.used?.until ?? at;
   return { tvmMs: (state.used?.tvmMs ?? 0) + state.tvms.length * Math.max(0, msBetween(since, at)), until: at > since ? at : since };
 };
+
+// ---------------------------------------------------------------- autoscale
+
+/** A resize by formula takes as long as it takes: the resize timeout has no effect then (reference autoscale-formula, 1.2). */
+const AUTO_RESIZE_MS = 7 * 86_400_000;
+
+/** The code, and where and why, of a formula that cannot be accepted; undefined: it can. */
+export const formulaRefusal = (text: string): Rejection | undefined => {
+  const parsed = parseFormula(text);
+  if (!isFault(parsed)) return undefined;
+  return rejection(parsed.code, `${faultMessage(parsed.code)}. ${parsed.detail}`, { PropertyName: "autoScaleFormula", Message: parsed.detail, Line: String(parsed.line), Column: String(parsed.column) });
+};
+
+/** The pool as its formula sees it. */
+export const poolNow = (state: Pick<Pool, "spec" | "tvms">, targetMax?: number) => ({
+  target: state.spec.targetDedicated,
+  currentDedicated: state.tvms.length,
+  taskSlots: state.spec.maxTasksPerTvm,
+  targetMax,
+});
+
+const create = ({ evaluating, ...command }: Extract<PoolCommand, { type: "CreatePool" }>): readonly PoolEvent[] | Rejection => {
+  const { spec, at } = command;
+  if (!spec.autoScale || !evaluating) return [{ ...command, type: "PoolCreated" }];
+  const refusal = formulaRefusal(spec.autoScale.formula);
+  if (refusal) return refusal;
+  const run = runFormula(spec.autoScale.formula, Date.parse(at), poolNow({ spec, tvms: [] }, spec.autoScale.targetMax), evaluating);
+  return [
+    { ...command, type: "PoolCreated", spec: { ...spec, targetDedicated: run.target } },
+    { type: "PoolAutoScaleEvaluated", at, run },
+  ];
+};
+
+/** The formula is parsed before anything changes, and evaluated at once (reference autoscale-formula, 1.2). */
+const enableAutoScale = (command: Extract<PoolCommand, { type: "EnableAutoScale" }>, state: Pool): readonly PoolEvent[] | Rejection => {
+  const before = state.autoScale;
+  const formula = command.formula ?? before?.formula;
+  if (formula === undefined) return rejection("MissingRequiredProperty", undefined, { PropertyName: "autoScaleFormula" });
+  if (before?.enabledAt !== undefined && command.at < addMs(before.enabledAt, command.everyMs))
+    return rejection("TooManyEnableAutoScaleRequests", `Autoscale of one pool can be enabled once every ${command.everyMs / 1000} seconds.`);
+  const refusal = (before ? undefined : notSteady(state)) ?? beingUpgraded(state) ?? formulaRefusal(formula);
+  if (refusal) return refusal;
+  const at = laterThan(command.at, state.modifiedAt);
+  const targetMax = command.targetMax ?? before?.targetMax;
+  const intervalMs = command.intervalMs ?? before?.intervalMs ?? command.defaultIntervalMs;
+  const run = runFormula(formula, Date.parse(at), poolNow(state, targetMax), command.evaluating);
+  return [
+    { type: "PoolAutoScaleEnabled", at, formula, intervalMs, ...present({ targetMax }) } as PoolEvent,
+    { type: "PoolAutoScaleEvaluated", at, run },
+    autoResize(at, run),
+  ];
+};
+
+const autoResize = (at: string, { target, option }: AutoScaleRun): PoolEvent => ({ type: "PoolResized", at, target, timeoutMs: AUTO_RESIZE_MS, option, auto: true });
+
+/** When it is due; a pool whose resize is being stopped or whose system is being upgraded waits for that. */
+const evaluateAutoScale = ({ at, evaluating }: Extract<PoolCommand, { type: "EvaluateAutoScale" }>, state: Pool): readonly PoolEvent[] => {
+  const { autoScale } = state;
+  if (state.phase !== "active" || !autoScale || at < autoScale.dueAt || state.upgrade || state.allocation === "stopping") return [];
+  const run = runFormula(autoScale.formula, Date.parse(at), poolNow(state, autoScale.targetMax), evaluating);
+  const evaluation: PoolEvent = { type: "PoolAutoScaleEvaluated", at, run };
+  const moves = !run.error && (run.target !== state.spec.targetDedicated || isAstray(state));
+  return moves ? [evaluation, autoResize(at, run)] : [evaluation];
+};
+
+/** Steady, and not at its target: an earlier resize ended early. What the quota forbids is not tried again and again. */
+const isAstray = (state: Pool): boolean =>
+  state.allocation === "steady" && state.tvms.length !== state.spec.targetDedicated && state.resizeError?.code !== "AccountCoreQuotaReached";
+
+/** The target stays; the allocation pulses once more, or the resize under way stops (reference autoscale-formula, 1.2). */
+const disableAutoScale = (command: Extract<PoolCommand, { type: "DisableAutoScale" }>, state: Pool): readonly PoolEvent[] => {
+  const at = laterThan(command.at, state.modifiedAt);
+  const disabled: PoolEvent = { type: "PoolAutoScaleDisabled", at };
+  if (!state.autoScale || state.allocation === "stopping") return [disabled];
+  if (state.allocation === "resizing") return [disabled, { type: "PoolResizeStopped", at }];
+  const { targetDedicated: target, resizeTimeoutMs: timeoutMs } = state.spec;
+  return [disabled, { type: "PoolResized", at, target, timeoutMs, option: "requeue" }];
+};
+
+// ---------------------------------------------------------------- TVMs
 
 /** Most TVMs named by one event: a bigger pool grows in several. */
 export const ALLOCATE_MAX = 200;

@@ -38,7 +38,7 @@ export const react = (stream: string, event: AnyEvent, state: unknown): readonly
     case "certificate":
       return event.type === "CertificateDeletionStarted" || event.type === "CertificateRetired" ? [{ kind: "endCertificate", certificate: keyOf(stream) }] : [];
     case "pool":
-      return event.type === "PoolTvmsAllocated" || event.type === "PoolUpdated" || event.type === "PoolDeleted"
+      return event.type === "PoolTvmsAllocated" || event.type === "PoolUpdated" || event.type === "PoolDeleted" || event.type === "PoolAutoScaleEvaluated"
         ? []
         : [{ kind: "nudge", process: "pool", stream }];
   }

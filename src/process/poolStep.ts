@@ -11,6 +11,7 @@ import { forgetAgent, joinCodeFor } from "../app/agents";
 import { type Loaded, type Order, execute, executeAll, load, loadAll } from "../app/execute";
 import type { MachineOrder, Ports } from "../ports";
 import { takeFrom } from "../app/react";
+import { forgetSamples } from "../app/samples";
 import { ranAtBoot, retainedUntil } from "../app/tvmTasks";
 import { pools } from "../views/pools";
 import { managersIn, tasks } from "../views/tasks";
@@ -231,6 +232,7 @@ const conclude = async (ports: Ports, stream: string, pool: Pool, most: number, 
   if (pool.phase === "deleting") {
     if (pool.tvms.length > 0) return wakeAt(addMs(at, RETRY_MS));
     await execute(ports, "pool", "service", { stream, command: { type: "ForgetPool", at } });
+    await forgetSamples(ports, keyOf(stream));
     return DONE;
   }
   const upgrading = await concludeUpgrade(ports, stream, pool, split.staying, at);

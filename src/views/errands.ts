@@ -1,7 +1,8 @@
 // Small rows that are not folded from events: what a TVM still has to be told or asked, how much room it has, when it was
 // last heard of. Losing them costs a repetition, never a fact.
 import type { Row, ViewLayout } from "../ports";
-import type { FileAnswer, FileRequest } from "../wire";
+import { parentOf } from "../domain/ids";
+import type { FileAnswer, FileRequest, Readings } from "../wire";
 
 /** A folder to remove, a file to show, or a user to make: rows live until the TVM has answered. */
 export interface ErrandRow extends Row {
@@ -47,11 +48,16 @@ export interface HeartbeatRow extends Row {
   readonly exchanged?: boolean;
   /** Tasks that it has begun since this boot, as it last said. */
   readonly ran?: number;
+  /** What it last measured of itself. */
+  readonly readings?: Readings;
 }
 
 export const heartbeats: ViewLayout<HeartbeatRow> = {
   name: "heartbeats",
-  indexes: { at: (row) => (row.gone ? undefined : `${row.at}/${row.tvm}`) },
+  indexes: {
+    at: (row) => (row.gone ? undefined : `${row.at}/${row.tvm}`),
+    pool: (row) => (row.gone ? undefined : `${parentOf(row.tvm)}/${row.tvm}`),
+  },
 };
 
 /** A commit that could not be shown or reacted to, however often it was tried: it waits here, and the others go on. */

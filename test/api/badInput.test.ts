@@ -140,8 +140,10 @@ const pool: Shape = {
     metadata: METADATA,
     maxTasksPerTVM: [...INTEGER, [0], [5]],
     schedulingPolicy: [["Pack"], [{}, "MissingRequiredProperty", "schedulingPolicy.tvmFillType"], [{ tvmFillType: "Random" }, VALUE, "schedulingPolicy.tvmFillType"], [{ tvmFillType: "Pack", x: 1 }, "UnsupportedProperty", "schedulingPolicy.x"]],
-    enableAutoScale: [[true, LATER], ["yes", LATER]],
-    autoScaleFormula: [["$TargetDedicated=1", LATER]],
+    enableAutoScale: [["yes"], [1], [true, "InvalidAutoScalingSettings", "targetDedicated"]],
+    autoScaleFormula: [[1], ["$TargetDedicated=1", "InvalidAutoScalingSettings"]],
+    autoScaleEvaluationInterval: [["soon"], [5], ["PT5M", "InvalidAutoScalingSettings"]],
+    autoScaleMaxDedicated: [...INTEGER, [-1], [5, "InvalidAutoScalingSettings"]],
     storageAccountAffinity: [[""], [1], [long(1025)], ["a\0b"]],
   },
 };
@@ -220,6 +222,19 @@ const SHAPES: Readonly<Record<string, readonly [method: string, target: string, 
   AddPool: ["POST", "/pools", pool],
   PatchPool: ["PATCH", "/pools/p1", poolPatch],
   UpdatePoolProperties: ["POST", "/pools/p1?updateproperties", poolPatch],
+  EnableAutoScale: [
+    "POST",
+    "/pools/p1?enableautoscale",
+    {
+      good: { autoScaleFormula: "$TargetDedicated=1" },
+      bad: {
+        autoScaleFormula: [[1], ["", "InvalidAutoScalingSettings"], ["a=", "AutoScalingFormulaSyntaxError"], [long(8193), "AutoScalingFormulaTooLong"]],
+        autoScaleEvaluationInterval: [["soon"], ["PT4M59S"], ["P8D"], ["PT0S"]],
+        autoScaleMaxDedicated: [...INTEGER, [-1]],
+      },
+    },
+  ],
+  EvaluateAutoScale: ["POST", "/pools/p1?evaluateautoscale", { good: { autoScaleFormula: "$TargetDedicated=1" }, required: ["autoScaleFormula"], bad: { autoScaleFormula: [[1], [null, "MissingRequiredProperty"]] } }],
   ResizePool: [
     "POST",
     "/pools/p1?resize",

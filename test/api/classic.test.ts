@@ -502,7 +502,7 @@ describe("addresses and versions", () => {
     ["HEAD", "/workitems/w1/jobs", "405"],
     ["POST", "/workitems/w1/jobs", "405 UnsupportedHttpVerb"],
     ["POST", "/pools/p1?explode", "400 UnsupportedQueryParameter explode"],
-    ["POST", "/pools/p1/enableautoscale", "501 NotImplemented"],
+    ["POST", "/pools/p1/enableautoscale", "400 InvalidRequestBody"],
     ["POST", "/pools/p1/tvms/t1?reboot", "404 PoolNotFound"],
     ["DELETE", "/pools/p1/tvms/t1/users/me", "404 PoolNotFound"],
     ["GET", "/pools/p1/tvms/t1/rdp", "404 PoolNotFound"],

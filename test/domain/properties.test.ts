@@ -93,10 +93,10 @@ describe.each(CATEGORIES)("%s", (category) => {
 });
 
 /** A user may change a definition to what it is already: each change is one. And who asks for more TVMs twice gets more. */
-const REPEATABLE = new Set(["UpdatePool", "UpdateWorkItem", "UpdateJob", "UpdateTask", "AllocateTvms"]);
+const REPEATABLE = new Set(["UpdatePool", "UpdateWorkItem", "UpdateJob", "UpdateTask", "AllocateTvms", "EnableAutoScale", "DisableAutoScale"]);
 
 const EVENTS: { readonly [C in Category]: readonly (AnyEvent["type"])[] } = {
-  pool: ["PoolCreated", "PoolUpdated", "PoolResized", "PoolOsUpgradeStarted", "PoolOsUpgradeEnded", "PoolResizeStopped", "PoolResizeEnded", "PoolTvmsAllocated", "PoolTvmsReleased", "PoolDeletionStarted", "PoolDeleted"],
+  pool: ["PoolCreated", "PoolUpdated", "PoolResized", "PoolAutoScaleEnabled", "PoolAutoScaleEvaluated", "PoolAutoScaleDisabled", "PoolOsUpgradeStarted", "PoolOsUpgradeEnded", "PoolResizeStopped", "PoolResizeEnded", "PoolTvmsAllocated", "PoolTvmsReleased", "PoolDeletionStarted", "PoolDeleted"],
   tvm: ["TvmAllocated", "TvmJoined", "TvmStartTaskStarted", "TvmStartTaskEnded", "TvmLost", "TvmRecovered", "TvmRestartRequested", "TvmRestarting", "TvmUserAdded", "TvmUserUpdated", "TvmUserDeleted", "TvmLeaving", "TvmKept", "TvmRemoved"],
   workItem: ["WorkItemCreated", "WorkItemJobSpawned", "WorkItemOccurrencesSkipped", "WorkItemUpdated", "WorkItemDisabled", "WorkItemEnabled", "WorkItemPoolReleased", "WorkItemTerminationStarted", "WorkItemCompleted", "WorkItemDeletionStarted", "WorkItemDeleted"],
   job: ["JobCreated", "JobUpdated", "JobManagerQueued", "JobDisablingStarted", "JobDisabled", "JobEnabled", "JobTerminationStarted", "JobCompleted", "JobDeletionStarted", "JobDeleted"],

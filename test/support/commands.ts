@@ -1,5 +1,7 @@
 // Random commands for each aggregate, mostly sensible in its present state, sometimes late, foreign or absurd.
 import type { Aggregates } from "../../src/domain/aggregates";
+import type { Evaluating } from "../../src/domain/autoscale/run";
+import { samplesOf } from "../../src/domain/autoscale/samples";
 import type { Certificate } from "../../src/domain/certificate";
 import type { Category } from "../../src/domain/ids";
 import type { Job } from "../../src/domain/job";
@@ -78,6 +80,12 @@ const workItemCommand = (random: Seeded, state: WorkItem, at: string): Aggregate
 const option = (random: Seeded) => random.oneOf(["requeue", "terminate", "taskcompletion", "retaineddata"] as const);
 const startTask = (random: Seeded): StartTask => ({ commandLine: "prepare", maxTaskRetryCount: random.oneOf([0, 2, -1]), waitForSuccess: random.chance(0.6) });
 
+const formula = (random: Seeded): string => random.oneOf(["$TargetDedicated = 3", "$TargetDedicated = $ActiveTasks.GetSample(1) + 1", "a = max($ActiveTasks.GetSample(3)); $TargetDedicated = min(5, a); $TVMDeallocationOption = taskcompletion", "$TargetDedicated = 5 * rand()", "$TargetDedicated = nosuch", "a ="]);
+const evaluating = (random: Seeded): Evaluating => {
+  const times = Array.from({ length: random.below(10) }, (_, index) => Date.UTC(2015, 3, 1, 12) + index * 1000);
+  return { samples: samplesOf(new Map([["$ActiveTasks", { times, values: times.map(() => random.below(6)) }]])), periodMs: 1000, wantedPercent: 70, seed: random.below(1000) };
+};
+
 const poolCommand = (random: Seeded, state: Pool, at: string): Aggregates["pool"]["command"] => {
   const spec = { tvmSize: "small", osFamily: "4", targetOSVersion: "*", targetDedicated: random.below(5), resizeTimeoutMs: 300_000, communication: false, maxTasksPerTvm: 1 + random.below(3), fillType: "Spread" } as const;
   return random.oneOf<Aggregates["pool"]["command"]>([
@@ -88,6 +96,11 @@ const poolCommand = (random: Seeded, state: Pool, at: string): Aggregates["pool"
     { type: "UpgradePoolOs", at, version: random.oneOf(["*", "WA-GUEST-OS-4.19_201504-01", "WA-GUEST-OS-3.1_201504-01"]) },
     { type: "EndPoolOsUpgrade", at },
     { type: "StopPoolResize", at },
+    { type: "CreatePool", at, account: "local", name: "Pool-A", spec: { ...spec, targetDedicated: 0, autoScale: { formula: formula(random), intervalMs: 300_000, ...(random.chance(0.3) ? { targetMax: random.below(4) } : {}) } }, evaluating: evaluating(random) },
+    { type: "EnableAutoScale", at, ...(random.chance(0.7) ? { formula: formula(random) } : {}), defaultIntervalMs: 5000, everyMs: 3000, evaluating: evaluating(random) },
+    { type: "EvaluateAutoScale", at, evaluating: evaluating(random) },
+    { type: "EvaluateAutoScale", at, evaluating: evaluating(random) },
+    { type: "DisableAutoScale", at },
     { type: "EndPoolResize", at, ...(random.chance(0.5) ? { error: { code: "ResizeStopped", message: "stopped" } as const } : {}) },
     { type: "AllocateTvms", at, count: random.below(8) },
     { type: "ReleaseTvms", at, tvms: random.chance(0.6) ? state.tvms : state.tvms.slice(0, 1) },

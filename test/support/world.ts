@@ -124,7 +124,7 @@ export const openWorld = async () => {
   const now = (): string => clock.now().toISOString();
   const pump = pumpOf(ports, bus, processes, now);
   const world = {
-    folder, database, ports, machines, processes, warnings, now, pump, bus,
+    folder, database, clock, ports, machines, processes, warnings, now, pump, bus,
     call: (account = "local"): Call => ({ account, at: now(), by: account }),
     /** Another process on the same data: the same stores, but nothing remembered in common. */
     otherProcess: (): Ports => ({ ...ports, eventStore: { ...ports.eventStore }, views: { ...ports.views }, signals: localSignals(clock) }),

@@ -93,14 +93,14 @@ test("pools, TVMs and work items: by name, and unsettled or unfit while somethin
   expect(itemRow("absent").gone).toBe(true);
 });
 
-test("small rows: errands until they are answered, rooms by how much is free, heartbeats by time", () => {
+test("small rows: errands until they are answered, rooms by how much is free, heartbeats by time and pool", () => {
   expect(indexed(errands, { id: "e", version: 1, tvm: "t", folder: "f" })).toEqual({ tvm: "t/e" });
   expect(indexed(errands, { id: "e", version: 2, tvm: "t", answer: { id: "e" } })).toEqual({ tvm: undefined });
   const room = (free: number) => indexed(rooms, { id: "t", version: 1, pool: "p", tvm: "t", capacity: 9, free });
   expect(room(0)).toEqual({ spread: undefined, pack: undefined });
   expect((room(12).spread as string) < (room(3).spread as string)).toBe(true);
   expect((room(3).pack as string) < (room(12).pack as string)).toBe(true);
-  expect(indexed(heartbeats, { id: "t", version: 1, tvm: "t", boot: 1, at: "2015" })).toEqual({ at: "2015/t" });
+  expect(indexed(heartbeats, { id: "t", version: 1, tvm: "a.p.t", boot: 1, at: "2015" })).toEqual({ at: "2015/a.p.t", pool: "a.p/a.p.t" });
   expect(indexed(heartbeats, { id: "t", version: 1, tvm: "t", boot: 1, at: "2015", gone: true })).toEqual({ at: undefined });
 });
 

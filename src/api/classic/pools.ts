@@ -1,5 +1,6 @@
 // Pools of the classic dialect: bodies to use cases, outcomes to answers. No rule about pools is here.
 import { addPool, deletePool, getPool, listPools, removePoolTvms, resizePool, stopPoolResize, updatePool, upgradePoolOs } from "../../app/pools";
+import { disableAutoScale, enableAutoScale, tryFormula } from "../../app/autoscale";
 import { isRejection } from "../../domain/decider";
 import type { PoolRow } from "../../views/pools";
 import { writeCondition } from "../conditions";
@@ -7,8 +8,8 @@ import { GET_QUERY, LIST_QUERY, listAnswer, readList } from "../lists";
 import { ALL, EQ_NE, type Fields } from "../odata";
 import { type Input, type Operation, operation } from "../operation";
 import { changed, created, deleted, read } from "./answers";
-import { POOL_PROPERTIES, poolPath, poolState, renderPool } from "./render";
-import { poolBody, poolChange, poolPatchBody, poolReplacement, poolSpec, removalOf, removeTvmsBody, resizeBody, resizeOf, upgradeOsBody } from "./schemas";
+import { POOL_PROPERTIES, poolPath, poolState, renderPool, renderRun } from "./render";
+import { enableAutoScaleBody, enablingOf, evaluateAutoScaleBody, poolBody, poolChange, poolPatchBody, poolReplacement, poolSpec, removalOf, removeTvmsBody, resizeBody, resizeOf, upgradeOsBody } from "./schemas";
 import { poolStats } from "./stats";
 
 const fields: Fields<PoolRow> = {
@@ -16,7 +17,7 @@ const fields: Fields<PoolRow> = {
   state: { type: "state", operators: EQ_NE, values: ["active", "deleting", "upgrading"], of: poolState },
   allocationState: { type: "state", operators: ["eq"], values: ["steady", "resizing", "stopping"], of: (row) => row.allocation },
   tvmSize: { type: "text", operators: EQ_NE, of: (row) => row.spec.tvmSize },
-  enableAutoScale: { type: "boolean", operators: EQ_NE, of: () => false },
+  enableAutoScale: { type: "boolean", operators: EQ_NE, of: (row) => row.autoScale !== undefined },
   communication: { type: "boolean", operators: EQ_NE, of: (row) => row.spec.communication },
   creationTime: { type: "time", operators: ALL, of: (row) => row.createdAt },
   lastModified: { type: "time", operators: ALL, of: (row) => row.modifiedAt },
@@ -112,6 +113,45 @@ export const pools: readonly Operation[] = [
     version: "classic",
     run: async (input) =>
       changed(await stopPoolResize(input.ports, input.call, nameOf(input), writeCondition(input.conditions)), 202, idOf(input)),
+  }),
+  operation({
+    name: "EnableAutoScale",
+    method: "POST",
+    path: "/pools/{pool}",
+    verb: "enableautoscale",
+    action: "pool.update",
+    version: "classic",
+    body: "required",
+    schema: enableAutoScaleBody,
+    run: async (input) => {
+      const enabling = enablingOf(input.body, input.ports);
+      if (isRejection(enabling)) return enabling;
+      return changed(await enableAutoScale(input.ports, input.call, nameOf(input), enabling, writeCondition(input.conditions)), 200, idOf(input));
+    },
+  }),
+  operation({
+    name: "DisableAutoScale",
+    method: "POST",
+    path: "/pools/{pool}",
+    verb: "disableautoscale",
+    action: "pool.update",
+    version: "classic",
+    run: async (input) => changed(await disableAutoScale(input.ports, input.call, nameOf(input), writeCondition(input.conditions)), 200, idOf(input)),
+  }),
+  operation({
+    name: "EvaluateAutoScale",
+    method: "POST",
+    path: "/pools/{pool}",
+    verb: "evaluateautoscale",
+    action: "pool.read",
+    version: "classic",
+    body: "required",
+    schema: evaluateAutoScaleBody,
+    run: async ({ ports, call, body, names, base }) => {
+      const run = await tryFormula(ports, call, names.pool as string, body.autoScaleFormula);
+      if (isRejection(run)) return run;
+      return { status: 200, json: { "odata.metadata": `${base}/$metadata#Microsoft.Azure.Batch.Protocol.Entities.AutoScaleRun`, ...renderRun({ at: call.at, ...run }) } };
+    },
   }),
   operation({
     name: "RemoveTVMs",

@@ -71,8 +71,28 @@ export const POOL_PROPERTIES = [
   "name", "url", "eTag", "lastModified", "creationTime", "state", "stateTransitionTime", "allocationState", "allocationStateTransitionTime",
   "osFamily", "targetOSVersion", "currentOSVersion", "tvmSize", "targetDedicated", "currentDedicated", "resizeTimeout", "resizeError",
   "enableAutoScale", "communication", "startTask", "certificateReferences", "metadata", "maxTasksPerTVM", "schedulingPolicy",
-  "storageAccountAffinity", "stats",
+  "storageAccountAffinity", "stats", "autoScaleFormula", "autoScaleRun", "autoScaleEvaluationInterval", "autoScaleMaxDedicated",
 ] as const;
+
+/** Details of a run's error are names and values; those of an error body are keys and values (reference autoscale-formula, 1.4). */
+export const renderRun = (run: NonNullable<NonNullable<Pool["autoScale"]>["run"]>) => ({
+  timestamp: date(run.at),
+  results: run.results,
+  error: run.error && { code: run.error.code, message: run.error.message, values: [{ name: "Message", value: run.error.detail }] },
+});
+
+/** Properties that the era's version did not have are there only for who has set them. */
+const autoScaleProperties = (scale: PoolSpec["autoScale"]) =>
+  scale && {
+    autoScaleFormula: scale.formula,
+    autoScaleEvaluationInterval: scale.intervalMs === AUTO_SCALE_INTERVAL_MS ? undefined : formatDuration(scale.intervalMs),
+    autoScaleMaxDedicated: scale.targetMax,
+  };
+
+const autoScale = (scale: Pool["autoScale"]) => scale && { ...autoScaleProperties(scale), autoScaleRun: scale.run && renderRun(scale.run) };
+
+/** Of 2015: fixed, and not shown. */
+const AUTO_SCALE_INTERVAL_MS = 900_000;
 
 export const poolState = (pool: Pool): string => (pool.phase === "active" && pool.upgrade ? "upgrading" : pool.phase);
 
@@ -83,7 +103,8 @@ const poolProperties = (spec: PoolSpec) => ({
   tvmSize: spec.tvmSize,
   targetDedicated: spec.targetDedicated,
   resizeTimeout: limit(spec.resizeTimeoutMs),
-  enableAutoScale: false,
+  enableAutoScale: spec.autoScale !== undefined,
+  ...autoScaleProperties(spec.autoScale),
   communication: spec.communication,
   startTask: startTask(spec.startTask),
   certificateReferences: certificateReferences(spec.certificateReferences),
@@ -105,6 +126,9 @@ export const renderPool = (pool: Pool, base: string) => ({
   currentDedicated: pool.tvms.length,
   resizeError: pool.allocation === "steady" && pool.resizeError ? { code: pool.resizeError.code, message: pool.resizeError.message } : undefined,
   ...poolProperties(pool.spec),
+  // Of a pool that there is, what it follows now counts, and not what it was made with.
+  enableAutoScale: pool.autoScale !== undefined,
+  ...autoScale(pool.autoScale),
 });
 
 const TVM_STATES: Readonly<Partial<Record<Tvm["phase"], string>>> = {

@@ -2,6 +2,8 @@
 // known here. Every property is named; what is not named is refused.
 import { z } from "zod";
 import type { NewCertificate } from "../../app/certificates";
+import type { Enabling } from "../../app/autoscale";
+import { scalingOf } from "../../app/scaling";
 import type { NewTask, TaskUpdate } from "../../app/tasks";
 import type { UserSpec } from "../../app/tvmUsers";
 import { type Rejection, isRejection, present, rejection } from "../../domain/decider";
@@ -12,7 +14,7 @@ import type { Schedule } from "../../domain/schedule";
 import { coresOf, maxTasksPerTvmOf, sizeNames } from "../../domain/sizes";
 import { formatDuration } from "../../domain/time";
 import type { AutoPoolSpec, WorkItemChange, WorkItemSpec } from "../../domain/workItem";
-import type { Policy } from "../../ports";
+import type { Policy, Ports } from "../../ports";
 import { CERTIFICATE_MAX_BYTES, openCertificate } from "../../x509";
 import {
   TEXT_MAX,
@@ -25,7 +27,6 @@ import {
   metadata,
   name,
   notYet,
-  notYetUnless,
   resourceFiles,
   retries,
   text,
@@ -37,6 +38,8 @@ import {
 const MINUTE_MS = 60_000;
 /** Least and default time for a resize (reference 5.2). */
 const RESIZE_TIMEOUT_LEAST_MS = 5 * MINUTE_MS;
+/** What a pool made with autoscale shows: it has no effect there (reference 5.2). */
+const AUTO_SCALE_TIMEOUT_MS = 60 * MINUTE_MS;
 /** The longest time for a resize that we take: the service's "no limit" is none for a resize. */
 const RESIZE_TIMEOUT_MOST_MS = 7 * 24 * 60 * MINUTE_MS;
 
@@ -89,6 +92,13 @@ type StartTaskBody = z.output<typeof startTask>;
 
 // ---------------------------------------------------------------- pools
 
+const autoScaleFields = {
+  autoScaleFormula: z.string().optional(),
+  autoScaleEvaluationInterval: duration(1, "PT0.001S").optional(),
+  /** Of this service: whatever the formula says, no more TVMs than this. */
+  autoScaleMaxDedicated: z.int().min(0).optional(),
+};
+
 export const poolBody = z.strictObject({
   name,
   osFamily: z.enum(["2", "3", "4"]),
@@ -97,7 +107,7 @@ export const poolBody = z.strictObject({
     if (coresOf(context.value) === undefined)
       context.issues.push({ code: "custom", message: `expected one of ${sizeNames().join(", ")}`, input: context.value });
   }),
-  targetDedicated,
+  targetDedicated: targetDedicated.optional(),
   resizeTimeout: resizeTimeout.optional(),
   communication: z.boolean().optional(),
   startTask: startTask.optional(),
@@ -106,22 +116,59 @@ export const poolBody = z.strictObject({
   maxTasksPerTVM: z.int().min(1).optional(),
   schedulingPolicy: z.strictObject({ tvmFillType: word("Spread", "Pack") }).optional(),
   storageAccountAffinity: text(TEXT_MAX, 1).optional(),
-  enableAutoScale: notYetUnless((value) => value === false),
-  autoScaleFormula: notYet,
+  enableAutoScale: z.boolean().optional(),
+  ...autoScaleFields,
 });
+
+/** A formula instead of a number, or the other way round; a size for now is what either says. */
+const sizing = (body: Omit<z.output<typeof poolBody>, "name">, ports: Pick<Ports, "policy">): Pick<PoolSpec, "targetDedicated" | "autoScale"> | Rejection => {
+  const { autoScaleFormula: formula, autoScaleMaxDedicated: targetMax, targetDedicated: target } = body;
+  if (body.enableAutoScale !== true) {
+    const given = (["autoScaleFormula", "autoScaleEvaluationInterval", "autoScaleMaxDedicated"] as const).find((name) => body[name] !== undefined);
+    if (given !== undefined) return invalidScaling(given, "belongs to a pool with enableAutoScale true");
+    return target === undefined ? rejection("MissingRequiredProperty", undefined, { PropertyName: "targetDedicated" }) : { targetDedicated: target };
+  }
+  if (target !== undefined) return invalidScaling("targetDedicated", "a pool with enableAutoScale true gets its size from its formula");
+  if (formula === undefined) return invalidScaling("autoScaleFormula", "a pool with enableAutoScale true needs a formula");
+  const intervalMs = intervalOf(body.autoScaleEvaluationInterval, ports);
+  if (typeof intervalMs === "object") return intervalMs;
+  return { targetDedicated: 0, autoScale: { formula, intervalMs: intervalMs ?? scalingOf(ports).intervalMs, ...present({ targetMax }) } };
+};
+
+const invalidScaling = (PropertyName: string, Reason: string): Rejection => rejection("InvalidAutoScalingSettings", undefined, { PropertyName, Reason });
+
+/** Within the bounds of the API, or those of the operator. */
+const intervalOf = (milliseconds: number | undefined, ports: Pick<Ports, "policy">): number | undefined | Rejection => {
+  const { intervalLeastMs: least, intervalMostMs: most } = scalingOf(ports);
+  if (milliseconds === undefined || (milliseconds >= least && milliseconds <= most)) return milliseconds;
+  return badValue("autoScaleEvaluationInterval", formatDuration(milliseconds), `expected ${formatDuration(least)} to ${formatDuration(most)}`);
+};
+
+export const enableAutoScaleBody = z.strictObject(autoScaleFields);
+export const evaluateAutoScaleBody = z.strictObject({ autoScaleFormula: z.string() });
+
+/** What is left out keeps its value; the formula is needed when autoscale is off. */
+export const enablingOf = (body: z.output<typeof enableAutoScaleBody>, ports: Pick<Ports, "policy">): Enabling | Rejection => {
+  const intervalMs = intervalOf(body.autoScaleEvaluationInterval, ports);
+  if (typeof intervalMs === "object") return intervalMs;
+  if (Object.keys(body).length === 0) return rejection("MissingRequiredProperty", undefined, { PropertyName: "autoScaleFormula" });
+  return present({ formula: body.autoScaleFormula, intervalMs, targetMax: body.autoScaleMaxDedicated }) as Enabling;
+};
 
 /** A pool as the domain has it, or the first rule over several properties that the body breaks. */
 export const poolSpec = (body: Omit<z.output<typeof poolBody>, "name">, policy: Policy): PoolSpec | Rejection => {
   const most = maxTasksPerTvmOf(body.tvmSize);
   if ((body.maxTasksPerTVM ?? 1) > most) return badValue("maxTasksPerTVM", body.maxTasksPerTVM, `expected at most ${most}, four a core of ${body.tvmSize}`);
-  const refusal = tooMany(body.targetDedicated, policy) ?? elevated(body.startTask, policy, "startTask.runElevated");
+  const size = sizing(body, { policy });
+  if ("rejected" in size) return size;
+  const refusal = tooMany(size.targetDedicated, policy) ?? elevated(body.startTask, policy, "startTask.runElevated");
   if (refusal) return refusal;
   return {
     tvmSize: body.tvmSize,
     osFamily: body.osFamily,
     targetOSVersion: body.targetOSVersion ?? "*",
-    targetDedicated: body.targetDedicated,
-    resizeTimeoutMs: body.resizeTimeout ?? RESIZE_TIMEOUT_LEAST_MS,
+    ...size,
+    resizeTimeoutMs: body.resizeTimeout ?? (size.autoScale ? AUTO_SCALE_TIMEOUT_MS : RESIZE_TIMEOUT_LEAST_MS),
     communication: body.communication ?? false,
     maxTasksPerTvm: body.maxTasksPerTVM ?? 1,
     fillType: body.schedulingPolicy?.tvmFillType ?? "Spread",

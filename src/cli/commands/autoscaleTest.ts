@@ -4,7 +4,7 @@ import { createInterface } from "node:readline";
 import { type Evaluation, type Inputs, evaluateFormula, unchanged } from "../../domain/autoscale/evaluate";
 import { type FormulaFault, isFault } from "../../domain/autoscale/fault";
 import { parseFormula } from "../../domain/autoscale/parse";
-import { METRICS, type Series } from "../../domain/autoscale/samples";
+import { METRICS, type Series, samplesOf } from "../../domain/autoscale/samples";
 import type { Command, Invocation } from "../command";
 import { EXIT, usage } from "../failures";
 
@@ -70,7 +70,7 @@ function inputsFrom(given: Readonly<Record<string, unknown>>): Inputs {
     seed: countOf(given, "seed", 0),
     wantedPercent: numberOf(given, "samplePercent", 70),
     periodMs: positive(numberOf(given, "sampleSeconds", 30), "sampleSeconds") * 1000,
-    history: historyFrom(given["metrics"] ?? {}),
+    samples: samplesOf(historyFrom(given["metrics"] ?? {})),
   };
 }
 

@@ -5,7 +5,7 @@ import { Failure, type FormulaFault, faultAt } from "./fault";
 import { type Surroundings, callFunction, isFunction } from "./library";
 import { binary, evaluation, unary } from "./operators";
 import type { Formula, Instruction } from "./parse";
-import { type History, METRICS, type Presence, type Series, type Window, newest, presence, seriesOf, within } from "./samples";
+import { METRICS, type Presence, type Samples, type Window } from "./samples";
 import { memberOf } from "./times";
 import { type Instant, type Metric, PRINTED_MAX, type Span, type Value, formatValue, instantOfMs, isVector, kindOf, msOf, span } from "./values";
 
@@ -17,7 +17,7 @@ export interface Inputs {
   readonly currentDedicated: number;
   /** Tasks that a TVM may run at a time; 1 when not given. */
   readonly taskSlots?: number;
-  readonly history: History;
+  readonly samples: Samples;
   /** Spacing of the samples. */
   readonly periodMs: number;
   /** Of `rand()`; 0 when not given. */
@@ -78,6 +78,8 @@ const resultsOf = (target: number, option: DeallocationOption, variables: Readon
 
 /** Elements that one evaluation may handle: some milliseconds' work. */
 const ELEMENTS_MAX = 500_000;
+/** More than any history holds. */
+const SAMPLES_MAX = 1_000_000;
 /** What becomes of samples whose share nobody named. */
 const WANTED_PERCENT = 70;
 
@@ -219,7 +221,7 @@ class Machine {
     if (name === "$CurrentDedicated") return this.inputs.currentDedicated;
     if (name === "$TaskSlotsPerNode") return this.inputs.taskSlots ?? 1;
     if (name === "$CurrentLowPriorityNodes" || name === "$PreemptedNodeCount") return 0;
-    const [value] = newest(this.series(name), 1);
+    const [value] = this.inputs.samples.newest(name, 1);
     if (value === undefined) throw evaluation(offset, `${name} has no samples`);
     this.look({ metric: name, method: "present value", values: [value] });
     return value;
@@ -283,26 +285,25 @@ class Machine {
   }
 
   private ask(metric: string, method: string, values: readonly Value[], offset: number): Value {
-    const series = this.series(metric);
-    const { periodMs, nowMs } = this.inputs;
-    if (method === "GetSample") return this.samples(metric, series, values, offset);
+    const { periodMs, nowMs, samples } = this.inputs;
+    if (method === "GetSample") return this.samples(metric, values, offset);
     if (method === "GetSamplePercent") {
       const window = this.window(method, values, 2, offset);
-      const share = presence(series, window, periodMs);
+      const share = samples.presence(metric, window, periodMs);
       this.look({ metric, method, window, presence: share });
       return share.percent;
     }
     if (values.length > 0) throw evaluation(offset, `${method}: expected no arguments`);
-    if (method === "Count") return series.times.length;
-    return method === "GetSamplePeriod" ? span(BigInt(Math.round(periodMs)) * 10_000n) : instantOfMs(series.times[0] ?? nowMs);
+    if (method === "Count") return samples.count(metric);
+    return method === "GetSamplePeriod" ? span(BigInt(Math.round(periodMs)) * 10_000n) : instantOfMs(samples.begin(metric) ?? nowMs);
   }
 
   /** By count, which never fails, or by window, which fails when too few of the window's samples are there. */
-  private samples(metric: string, series: Series, values: readonly Value[], offset: number): readonly number[] {
+  private samples(metric: string, values: readonly Value[], offset: number): readonly number[] {
     const [count] = values;
     if (values.length === 1 && typeof count === "number") {
       if (!(count >= 0)) throw evaluation(offset, "GetSample: expected a count of at least 0");
-      const found = newest(series, Math.trunc(Math.min(count, series.values.length)));
+      const found = this.inputs.samples.newest(metric, Math.trunc(Math.min(count, SAMPLES_MAX)));
       this.look({ metric, method: "GetSample", values: found });
       return found;
     }
@@ -311,8 +312,8 @@ class Machine {
     const window = this.window("GetSample", percent === undefined ? values : values.slice(0, -1), 2, offset);
     const wanted = percent ?? this.inputs.wantedPercent ?? WANTED_PERCENT;
     if (!(wanted >= 0 && wanted <= 100)) throw evaluation(offset, "GetSample: expected a percentage from 0 to 100");
-    const share = presence(series, window, this.inputs.periodMs);
-    const found = within(series, window);
+    const share = this.inputs.samples.presence(metric, window, this.inputs.periodMs);
+    const found = this.inputs.samples.within(metric, window);
     this.look({ metric, method: "GetSample", window, presence: share, values: found });
     if (share.percent >= wanted) return found;
     const reason = `Insufficient data from data set: ${metric} wanted ${Math.round(wanted)}%, received ${Math.round(share.percent)}%`;
@@ -330,10 +331,6 @@ class Machine {
     const a = atMs(first as Value);
     const b = second === undefined ? nowMs : atMs(second);
     return { fromMs: Math.min(a, b), toMs: Math.max(a, b) };
-  }
-
-  private series(metric: string): Series {
-    return seriesOf(this.inputs.history, metric);
   }
 
   private made(value: Value): Value {

@@ -18,12 +18,88 @@ export interface Window {
 
 const NONE: Series = { times: [], values: [] };
 
-export const seriesOf = (history: History, metric: string): Series => history.get(metric) ?? NONE;
+/** Everything that a formula can ask about samples: an evaluation depends on these answers and on nothing else about them. */
+export interface Samples {
+  count(metric: string): number;
+  /** Instant of the oldest sample, in milliseconds; undefined: there is none. */
+  begin(metric: string): number | undefined;
+  newest(metric: string, count: number): readonly number[];
+  within(metric: string, window: Window): readonly number[];
+  presence(metric: string, window: Window, periodMs: number): Presence;
+}
 
-export const newest = ({ values }: Series, count: number): readonly number[] => (count <= 0 ? [] : values.slice(-count));
+/** `sinceMs`: nothing older was loaded; `lacking` is told when a question reaches further back. */
+export const samplesOf = (history: History, sinceMs = -Infinity, lacking: () => void = () => {}): Samples => {
+  const series = (metric: string): Series => history.get(metric) ?? NONE;
+  const reach = (metric: string, window: Window): Series => {
+    if (window.fromMs < sinceMs) lacking();
+    return series(metric);
+  };
+  const whole = (metric: string): Series => {
+    if (sinceMs > -Infinity) lacking();
+    return series(metric);
+  };
+  return {
+    count: (metric) => whole(metric).times.length,
+    begin: (metric) => whole(metric).times[0],
+    newest: (metric, count) => newest(count > series(metric).times.length ? whole(metric) : series(metric), count),
+    within: (metric, window) => within(reach(metric, window), window),
+    presence: (metric, window, periodMs) => presence(reach(metric, window), window, periodMs),
+  };
+};
+
+/** An answer as it is kept with a run: what was asked is known from the formula. */
+export type Answer = number | null | readonly number[];
+
+/** Keeps the answers that are given, in order; more than `most` numbers are not kept, and then `answers` is undefined. */
+export const recording = (samples: Samples, most: number): { readonly samples: Samples; answers(): readonly Answer[] | undefined } => {
+  const answers: Answer[] = [];
+  let numbers = 0;
+  const kept = <A extends Answer>(answer: A): A => {
+    numbers += Array.isArray(answer) ? answer.length + 1 : 1;
+    if (numbers <= most) answers.push(answer);
+    return answer;
+  };
+  return {
+    answers: () => (numbers <= most ? answers : undefined),
+    samples: {
+      count: (metric) => kept(samples.count(metric)),
+      begin: (metric) => kept(samples.begin(metric) ?? null) ?? undefined,
+      newest: (metric, count) => kept(samples.newest(metric, count)),
+      within: (metric, window) => kept(samples.within(metric, window)),
+      presence: (metric, window, periodMs) => {
+        const share = samples.presence(metric, window, periodMs);
+        kept([share.expected, share.present]);
+        return share;
+      },
+    },
+  };
+};
+
+/** The same answers again, for the same formula and inputs. Throws an Error when the formula asks for more than was answered. */
+export const replayed = (answers: readonly Answer[]): Samples => {
+  let at = 0;
+  const next = (): Answer => {
+    const answer = answers[at++];
+    if (answer === undefined) throw new Error("The run has fewer answers than its formula asks for.");
+    return answer;
+  };
+  return {
+    count: () => next() as number,
+    begin: () => (next() as number | null) ?? undefined,
+    newest: () => next() as readonly number[],
+    within: () => next() as readonly number[],
+    presence: () => {
+      const [expected = 1, present = 0] = next() as readonly number[];
+      return shareOf(expected, present);
+    },
+  };
+};
+
+const newest = ({ values }: Series, count: number): readonly number[] => (count <= 0 ? [] : values.slice(-count));
 
 /** The values in the window, oldest first. */
-export const within = (series: Series, window: Window): readonly number[] => {
+const within = (series: Series, window: Window): readonly number[] => {
   const [first, end] = bounds(series, window);
   return series.values.slice(first, end);
 };
@@ -36,12 +112,13 @@ export interface Presence {
 }
 
 /** How many of the samples that the window should have are there; a window shorter than the period should have one. */
-export const presence = (series: Series, window: Window, periodMs: number): Presence => {
+const presence = (series: Series, window: Window, periodMs: number): Presence => {
   const [first, end] = bounds(series, window);
   const expected = Math.max(1, Math.floor((window.toMs - window.fromMs) / periodMs));
-  const present = end - first;
-  return { expected, present, percent: Math.min(100, (present / expected) * 100) };
+  return shareOf(expected, end - first);
 };
+
+const shareOf = (expected: number, present: number): Presence => ({ expected, present, percent: Math.min(100, (present / expected) * 100) });
 
 const bounds = ({ times }: Series, { fromMs, toMs }: Window): [number, number] => {
   const first = firstAtOrAfter(times, fromMs);

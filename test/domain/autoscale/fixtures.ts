@@ -1,6 +1,6 @@
 // The histories that cases of formulas are evaluated over: samples every 30 s before a Monday noon.
 import type { Inputs } from "../../../src/domain/autoscale/evaluate";
-import type { Series } from "../../../src/domain/autoscale/samples";
+import { type Series, samplesOf } from "../../../src/domain/autoscale/samples";
 
 const NOON = Date.parse("2015-07-20T12:00:00Z");
 const PERIOD_MS = 30_000;
@@ -24,7 +24,7 @@ const METRICS = ["$CPUPercent", "$ActiveTasks", "$RunningTasks", "$PendingTasks"
 const zero = Object.fromEntries(METRICS.map((metric) => [metric, () => 0]));
 const THURSDAY = Date.parse("2016-10-13T19:18:47.805Z");
 
-const inputs = (samples: ReadonlyMap<string, Series>, nowMs = NOON, target = 10): Inputs => ({ nowMs, target, currentDedicated: 10, history: samples, periodMs: PERIOD_MS });
+const inputs = (samples: ReadonlyMap<string, Series>, nowMs = NOON, target = 10): Inputs => ({ nowMs, target, currentDedicated: 10, samples: samplesOf(samples), periodMs: PERIOD_MS });
 
 export const FIXTURES: Readonly<Record<string, Inputs>> = {
   F1: inputs(history(NOON, [1, 20], busy(0.75))),

@@ -2,6 +2,7 @@
 import { type Inputs, type Step, evaluateFormula } from "../../../src/domain/autoscale/evaluate";
 import { faultMessage, isFault, positionOf } from "../../../src/domain/autoscale/fault";
 import { type Formula, FORMULA_MAX, NESTING_MAX, parseFormula } from "../../../src/domain/autoscale/parse";
+import { samplesOf } from "../../../src/domain/autoscale/samples";
 import { formatNumber, formatSpan, span } from "../../../src/domain/autoscale/values";
 import { FIXTURES } from "./fixtures";
 
@@ -161,7 +162,7 @@ describe("syntax", () => {
 
 describe("hostile formulas end soon", () => {
   const day = Array.from({ length: 17_280 }, (_, index) => index);
-  const full: Inputs = { ...F1, periodMs: 5000, history: new Map([["$ActiveTasks", { times: day.map((index) => F1.nowMs - (17_280 - index) * 5000), values: day }]]) };
+  const full: Inputs = { ...F1, periodMs: 5000, samples: samplesOf(new Map([["$ActiveTasks", { times: day.map((index) => F1.nowMs - (17_280 - index) * 5000), values: day }]])) };
   const fit = (piece: string, end = ""): string => piece.repeat(Math.floor((FORMULA_MAX - end.length - 2) / piece.length));
   const HOSTILE: Readonly<Record<string, string>> = {
     "nested calls": `a=${fit("max(", "1")}1`,
