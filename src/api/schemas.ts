@@ -235,11 +235,3 @@ export const word = <const W extends readonly [string, ...string[]]>(...words: W
     const found = words.find((one) => one.toLowerCase() === value.toLowerCase());
     return found ?? refuse(context, value, `expected one of ${words.join(", ")}`);
   });
-
-/** A property that belongs to what this service does not do yet: naming it is refused, leaving it out is fine. */
-export const notYet = z
-  .unknown()
-  .check((context) => {
-    context.issues.push({ code: "custom", message: "This property is not part of this service yet.", input: context.value, params: { code: "NotImplemented" } });
-  })
-  .optional();

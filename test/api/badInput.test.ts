@@ -29,7 +29,6 @@ interface Shape {
 }
 
 const VALUE = "InvalidPropertyValue";
-const LATER = "NotImplemented";
 const long = (length: number): string => "x".repeat(length);
 
 const NAME: Bad[] = [[""], ["a b"], ["a.b"], ["ä"], [long(65)], [7], [{}], [["a"]], [true]];

@@ -26,7 +26,6 @@ import {
   instant,
   metadata,
   name,
-  notYet,
   resourceFiles,
   retries,
   text,
