@@ -150,10 +150,11 @@ const shrink = async (ports: Ports, pool: Pool, members: readonly Member[], most
   const leaving = await hurry(ports, pool, members.filter(({ state }) => state.phase === "leaving" || state.phase === "gone"), at);
   const staying = members.filter(({ state }) => state.phase !== "leaving" && state.phase !== "gone");
   const moving = pool.phase === "deleting" || pool.allocation === "resizing";
-  const tooMany = moving ? staying.length - wanted(pool, most) : 0;
+  const named = new Set(pool.allocation === "resizing" ? pool.resize.tvms : []);
+  const asked = staying.filter(({ state }) => named.has(state.name)).length;
+  const tooMany = moving ? Math.max(staying.length - wanted(pool, most), asked) : 0;
   if (tooMany <= 0) return { staying, leaving };
   const held = await Promise.all(staying.map(({ state }) => heldBy(ports, state, 1)));
-  const named = new Set(pool.resize.tvms);
   const managed = await tvmsOfManagers(ports, poolKey(pool.account, pool.name));
   const ranked = staying
     .map((member, index) => ({ member, named: named.has(member.state.name) ? 0 : 1, managed: managed.has(keyOf(member.stream)) ? 1 : 0, busy: held[index] as number, index }))
@@ -184,12 +185,14 @@ const pauseBefore = (tvm: Tvm): number => (tvm.boot <= 2 ? 0 : Math.min(60_000, 
 
 interface Failures {
   readonly messages: readonly string[];
+  /** TVMs that never had a machine, and for which none could be had now. */
+  readonly without: readonly Member[];
   readonly lookAt: string | undefined;
 }
 
 const orderMachines = async (ports: Ports, pool: Pool, staying: readonly Member[], at: string): Promise<Failures> => {
   const starting = staying.map(({ state }) => state).filter((tvm) => tvm.phase === "starting" && !tvm.joined);
-  if (starting.length === 0) return { messages: [], lookAt: undefined };
+  if (starting.length === 0) return { messages: [], without: [], lookAt: undefined };
   // Without a pause it is due whatever the clocks say: the time of an allocation can lie a moment ahead.
   const due = starting.filter((tvm) => pauseBefore(tvm) === 0 || addMs(tvm.stateAt, pauseBefore(tvm)) <= at);
   const later = starting.filter((tvm) => !due.includes(tvm)).map((tvm) => addMs(tvm.stateAt, pauseBefore(tvm)));
@@ -197,7 +200,9 @@ const orderMachines = async (ports: Ports, pool: Pool, staying: readonly Member[
   const messages = answers.flatMap(({ error }) => (error === undefined ? [] : [error]));
   for (const message of new Set(messages)) ports.log.warn("a machine could not be started", { pool: pool.name, message });
   const again = addMs(at, messages.length > 0 ? RETRY_MS : STARTING_LOOK_MS);
-  return { messages, lookAt: [...later, again].sort()[0] };
+  const refused = new Set(answers.flatMap(({ tvm, error }) => (error === undefined ? [] : [tvm])));
+  const without = staying.filter(({ state }) => refused.has(state.name) && state.lastBootAt === undefined);
+  return { messages, without, lookAt: [...later, again].sort()[0] };
 };
 
 const orderFor = (ports: Ports, pool: Pool, tvm: Tvm): MachineOrder => ({
@@ -216,7 +221,10 @@ const orderFor = (ports: Ports, pool: Pool, tvm: Tvm): MachineOrder => ({
 const release = async (ports: Ports, stream: string, pool: Pool, leaving: readonly Member[], at: string): Promise<Pool> => {
   if (leaving.length === 0) return pool;
   const free = await Promise.all(leaving.map(({ state }) => isFree(ports, state, state.leavingOption, at)));
-  const empty = leaving.filter((_, index) => free[index]);
+  return letGo(ports, stream, pool, leaving.filter((_, index) => free[index]), at);
+};
+
+const letGo = async (ports: Ports, stream: string, pool: Pool, empty: readonly Member[], at: string): Promise<Pool> => {
   if (empty.length === 0) return pool;
   const names = empty.map(({ state }) => state.name);
   await ports.machines.remove(pool.account, pool.name, names);
@@ -242,7 +250,9 @@ const conclude = async (ports: Ports, stream: string, pool: Pool, most: number, 
   const reached = pool.tvms.length === target && waiting.length === 0 && failures.messages.length === 0;
   const deadline = addMs(pool.resize.since, pool.resize.timeoutMs);
   if (pool.allocation === "resizing" && !reached && at < deadline) return wakeAt(earlier(lookAt, deadline));
-  const error = reached && pool.allocation === "resizing" ? quotaError(pool, most, ports) : endedEarly(pool, target, failures);
+  // What the pool has is what it reached: names for which there is no machine are none of its TVMs.
+  const had = reached ? pool : await letGo(ports, stream, pool, failures.without, at);
+  const error = reached && pool.allocation === "resizing" ? quotaError(pool, most, ports) : endedEarly(had, target, failures);
   if (!reached) await onTvms(ports, waiting, { type: "KeepTvm", at });
   await execute(ports, "pool", "service", { stream, command: { type: "EndPoolResize", at, ...(error ? { error } : {}) } });
   return wakeAt(failures.lookAt);

@@ -1,7 +1,7 @@
 // A pool grows and shrinks: what happens to the TVMs, to their tasks, and what the pool says when it could not.
 import { deletePool, getPool, getTvm, resizePool, stopPoolResize, addPool } from "../../src/app/pools";
 import { type Agent, type World, accepted, addMany, bootAll, makePool, makeWorkItem, newTask, openWorld, poolSpec, taskOf } from "../support/world";
-import { renderTvm } from "../../src/api/classic/render";
+import { renderPool, renderTvm } from "../../src/api/classic/render";
 import { isRejection } from "../../src/domain/decider";
 import type { DeallocationOption, Pool } from "../../src/domain/pool";
 
@@ -131,17 +131,18 @@ describe.each(["taskcompletion", "retaineddata"] as const)("%s", (option) => {
   });
 });
 
-test("machines that cannot be had: asked for again until the time is over, then the reason; the TVMs stay named and are tried on", async () => {
+test("machines that cannot be had: asked for again until the time is over, then the reason, and the pool has what it reached", async () => {
   world.machines.refuse = "The cloud has no room.";
   await makePool(world, "Pool-A", { targetDedicated: 2 });
   expect((await pool()).allocation).toBe("resizing");
   await world.pass(150_000);
   expect(await pool()).toMatchObject({ allocation: "resizing" });
   await world.pass(150_000);
-  expect(await pool()).toMatchObject({ allocation: "steady", resizeError: { code: "AllocationFailed", message: expect.stringContaining("no room") } });
+  expect(await pool()).toMatchObject({ allocation: "steady", tvms: [], spec: { targetDedicated: 2 }, resizeError: { code: "AllocationFailed", message: expect.stringMatching(/no room.* 0 of 2/) } });
   world.machines.refuse = undefined;
-  await world.pass(20_000);
+  await resize(2);
   expect(world.machines.orders.size).toBe(2);
+  expect(await pool()).toMatchObject({ allocation: "steady", tvms: [expect.any(String), expect.any(String)] });
 });
 
 test("stopped by its user: steady with ResizeStopped, the target stays what was asked", async () => {
@@ -199,6 +200,32 @@ test("a TVM says what it ran last, the latest first, ten of them at most, and ho
   await world.pass(6_000);
   await (agents.get(agent.key) as Agent).exchange({ ran: 5 });
   expect((await shown()).totalTasksRun).toBe(305);
+});
+
+test("case 7: target 17, stopped at 12: steady with ResizeStopped, 17 wanted and 12 there", async () => {
+  await makePool(world, "Pool-A", { targetDedicated: 12 });
+  await bootAll(world);
+  world.machines.refuse = "no room";
+  await resize(17);
+  accepted(await stopPoolResize(world.ports, world.call(), "Pool-A"));
+  await world.pump.untilQuiet();
+  const stopped = await pool();
+  expect(stopped).toMatchObject({ allocation: "steady", resizeError: { code: "ResizeStopped" }, spec: { targetDedicated: 17 } });
+  expect(renderPool(stopped, "")).toMatchObject({ targetDedicated: 17, currentDedicated: 12 });
+});
+
+test("case 40: a start task that exits with 1, waited for, without retries: starttaskfailed, no task placed, and the TVM says why", async () => {
+  await makePool(world, "Pool-A", { startTask: { commandLine: "prepare", maxTaskRetryCount: 0, waitForSuccess: true } });
+  await makeWorkItem(world);
+  await addMany(world, "Render", [newTask("a")]);
+  const [agent] = (await bootAll(world)).values() as unknown as [Agent];
+  const { startTask } = await agent.exchange();
+  agent.report({ kind: "startTaskEnded", run: startTask?.run ?? 0, startedAt: world.now(), at: world.now(), exitCode: 1 });
+  await agent.exchange();
+  expect((await agent.exchange()).run).toEqual([]);
+  expect((await taskOf(world, "a")).phase).toBe("active");
+  const shown = renderTvm(accepted(await getTvm(world.ports, world.call(), "Pool-A", agent.key.split(".")[2] as string)), "");
+  expect(shown).toMatchObject({ state: "starttaskfailed", startTaskInfo: { state: "completed", exitCode: 1 }, errors: [{ code: "StartTaskFailed", message: expect.stringContaining("exit code 1") }] });
 });
 
 test("a machine that keeps ending is started again after ever longer pauses", async () => {

@@ -227,6 +227,23 @@ describe("TVMs removed by name", () => {
     expect(await pool()).toMatchObject({ allocation: "steady", tvms: [expect.any(String)] });
   });
 
+  test("from a pool that has fewer than it wants: they go all the same, and others come for those that are still wanted", async () => {
+    await oneBusy();
+    world.machines.refuse = "no room";
+    accepted(await resizePool(world.ports, world.call(), "Pool-A", { target: 4, timeoutMs: 300_000, option: "requeue" }));
+    await world.pump.untilQuiet();
+    await world.pass(300_001);
+    const [first = "", second] = (await pool()).tvms;
+    expect(await pool()).toMatchObject({ allocation: "steady", spec: { targetDedicated: 4 }, tvms: [first, second] });
+    world.machines.refuse = undefined;
+    await remove([first]);
+    const after = await pool();
+    expect(after).toMatchObject({ allocation: "steady", spec: { targetDedicated: 3 } });
+    expect(after.tvms).toHaveLength(3);
+    expect(after.tvms).toContain(second);
+    expect(after.tvms).not.toContain(first);
+  });
+
   test("one that is there to be used goes before an idle one that was not named, and the whole is refused for one unknown name", async () => {
     const { busy, idle } = await oneBusy();
     expect(codeOf(await removePoolTvms(world.ports, world.call(), "Pool-A", { tvms: [nameOf(idle), "tvm-none"], timeoutMs: 300_000, option: "requeue" }))).toBe("TVMNotFound");
