@@ -6,7 +6,7 @@ import { cosmosViews } from "../../src/adapters/cosmosViews";
 import { serviceBus } from "../../src/adapters/serviceBus";
 import { processes, serviceBusSignals, signalsQueue } from "../../src/adapters/serviceBusSignals";
 import { systemClock, systemRandom } from "../../src/adapters/system";
-import type { Log, Signals, Views } from "../../src/ports";
+import type { Clock, Log, Views } from "../../src/ports";
 import { eventually } from "../agent/eventually";
 import { type CosmosGateway, startCosmosGateway } from "../standins/cosmosGateway";
 import { type ServiceBusBroker, startServiceBusBroker } from "../standins/serviceBusBroker";
@@ -34,24 +34,36 @@ beforeAll(async () => {
 afterEach(async () => void (await Promise.all(opened.splice(0).map((one) => one.close()))));
 afterAll(() => close());
 
+/** `gathers` counts the times that something was begun to be sent. */
 const open = () => {
   const address = { connection: broker.connectionString };
   const bus = serviceBus(address, { random: systemRandom, clock: systemClock, log: silent });
-  const signals = serviceBusSignals({ address, bus, views, clock: systemClock, random: systemRandom, log: silent, rollCallMs });
+  let gathers = 0;
+  const clock: Clock = {
+    now: systemClock.now,
+    sleep(milliseconds, abort) {
+      if (milliseconds < rollCallMs) gathers++;
+      return systemClock.sleep(milliseconds, abort);
+    },
+  };
+  const signals = serviceBusSignals({ address, bus, views, clock, random: systemRandom, log: silent, rollCallMs });
   opened.push({ close: async () => void (await signals.close(), await bus.close()) });
-  return signals;
+  return { ...signals, gathers: () => gathers };
 };
+type Open = ReturnType<typeof open>;
+
 const present = async (): Promise<number> => (await views.keys(processes, { index: "seen", prefix: "all/", limit: 10 })).length;
-/** Until the second hears what the first says. */
-const acquainted = async (one: Signals, two: Signals): Promise<void> => {
+/** Until the second hears what the first says, and has heard all that was said before. */
+const acquainted = async (one: Open, two: Open): Promise<void> => {
   let heard = false;
   void two.wait("hello", 20_000).then(() => (heard = true));
   await eventually(() => {
     if (!heard) one.notify("hello");
     return heard;
   });
-  // What was said more often than needed is through, too.
-  await systemClock.sleep(100);
+  const last = two.wait("the last hello", 20_000);
+  one.notify("the last hello");
+  expect(await last).toBe(true);
 };
 
 test("news of one process wake who waits in another; who waits at home is told without a message", async () => {
@@ -60,33 +72,32 @@ test("news of one process wake who waits in another; who waits at home is told w
   const waiting = two.wait("local.main.tvm-1", 10_000);
   one.notify("local.main.tvm-1");
   expect(await waiting).toBe(true);
-  const sent = broker.totals().sent[signalsQueue];
+  const before = one.gathers();
   const atHome = one.wait("local.main.tvm-2", 10_000);
   one.notify("local.main.tvm-2");
   expect(await atHome).toBe(true);
-  await systemClock.sleep(50);
-  expect(broker.totals().sent[signalsQueue]).toBe(sent);
+  expect(one.gathers()).toBe(before);
   // What happens together goes together.
+  const sent = broker.totals().sent[signalsQueue] ?? 0;
   const woken = Promise.all(["a", "b", "c"].map((topic) => two.wait(topic, 10_000)));
   for (const topic of ["a", "b", "c"]) one.notify(topic);
   expect(await woken).toEqual([true, true, true]);
-  expect(broker.totals().sent[signalsQueue]).toBe((sent ?? 0) + 1);
+  expect(broker.totals().sent[signalsQueue]).toBe(sent + 1);
 });
 
 test("a process that is alone sends nothing; one that has stopped is not told any more", async () => {
   const one = open();
   await eventually(async () => (await present()) === 1);
-  await systemClock.sleep(rollCallMs);
-  const before = broker.totals().sent[signalsQueue] ?? 0;
   one.notify("nobody");
+  expect(one.gathers()).toBe(0);
   const two = open();
-  expect(broker.totals().sent[signalsQueue] ?? 0).toBe(before);
   await acquainted(one, two);
+  expect(one.gathers()).toBeGreaterThan(0);
   await two.close();
   expect(await present()).toBe(1);
-  await systemClock.sleep(2 * rollCallMs);
-  const after = broker.totals().sent[signalsQueue];
-  one.notify("nobody either");
-  await systemClock.sleep(50);
-  expect(broker.totals().sent[signalsQueue]).toBe(after);
+  await eventually(() => {
+    const before = one.gathers();
+    one.notify("nobody either");
+    return one.gathers() === before;
+  });
 });
