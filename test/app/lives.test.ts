@@ -84,7 +84,7 @@ test("the same names added again are refused one by one, twice in one request to
   expect(await counts()).toMatchObject({ active: 4 });
 });
 
-test("retries on and on until the count is reached; what the job says counts where the task says nothing", async () => {
+test("case 29 and case 30: retries on and on until the count is reached; what the job says counts where the task says nothing", async () => {
   await makePool(world);
   await makeWorkItem(world, "Render", { constraints: { maxTaskRetryCount: 2 } });
   await addMany(world, "Render", [newTask("own", { maxTaskRetryCount: 0 }), newTask("inherited"), newTask("lucky")]);
