@@ -112,7 +112,9 @@ const TAMPER: Readonly<Record<keyof typeof CHECKERS, (history: Tampered) => void
     add(history, stream, { type: "TaskRequeued", attempt: 1, reason: "tvmLost" });
   },
   waitingTvmsFinish: (history) => {
-    assign(history, queue(history, "left"), 1);
+    const stream = queue(history, "left");
+    assign(history, stream, 1);
+    add(history, stream, { type: "TaskStarted", attempt: 1 });
     add(history, `tvm-${tvmIn(history).key}`, { type: "TvmLeaving", option: "taskcompletion" });
     add(history, `tvm-${tvmIn(history).key}`, { type: "TvmRemoved" });
   },
@@ -133,6 +135,20 @@ const TAMPER: Readonly<Record<keyof typeof CHECKERS, (history: Tampered) => void
   orchestrationsAreDeterministic: (history) => void history.generations[0]?.waits.push("timer 0"),
   queuesAreEmpty: (history) => void history.final.deadLetters.push("reports: delivered too often"),
   nothingBreaks: (history) => void history.broken.push("A request failed."),
+  occurrencesGetOneJob: (history) => {
+    const { stream } = ofType(history, "WorkItemCreated").commit;
+    for (const job of ["job-0000000002", "job-0000000003"]) add(history, stream, { type: "WorkItemJobSpawned", job, occurrence: "2015-04-01T12:30:00.000Z" });
+  },
+  noOccurrenceIsMissing: (history) => {
+    const { json } = rowOf(history.final.shown, "workItems");
+    Object.assign(json, { phase: "active", nextRun: "2015-04-01T10:00:00.000Z", recentJob: "job-0000000009" });
+  },
+  exclusiveTasksAreAlone: (history) => {
+    const model = eventIn(ofType(history, "TaskQueued"), "TaskQueued");
+    add(history, "task-sim.render.1.job-0000000001.alone", { ...model, name: "alone", spec: { commandLine: "run", maxTaskRetryCount: 0, exclusive: true } });
+    const run = history.runs[0] as Run;
+    history.runs.push({ ...run, task: "sim.render.1.job-0000000001.alone" });
+  },
   everythingSettles: (history) => {
     history.final.settled = false;
   },

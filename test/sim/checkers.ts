@@ -7,6 +7,7 @@ import { type Category, accountOf, categoryOf, keyOf, parentOf, tvmKey } from ".
 import type { Pool } from "../../src/domain/pool";
 import { type Task, task as taskDecider } from "../../src/domain/task";
 import { type Tvm, waits } from "../../src/domain/tvm";
+import type { WorkItem } from "../../src/domain/workItem";
 import type { Commit } from "../../src/ports";
 import { viewOf } from "../../src/views/all";
 import { stateOf } from "../../src/views/view";
@@ -109,7 +110,9 @@ const acknowledgedChangesAreStored: Checker = (history) =>
 const noTaskIsInvented: Checker = (history) => {
   const asked = new Map<string, number>();
   for (const one of history.asked) for (const stream of one.adds ?? []) asked.set(stream, (asked.get(stream) ?? 0) + one.arrivals);
-  const queued = countBy(ofTasks(history).filter(({ event }) => event.type === "TaskQueued").map(({ stream }) => generationless(stream)));
+  // Job managers are queued by the service itself.
+  const isManager = (event: Record<string, unknown>): boolean => (event["spec"] as Task["spec"]).manager !== undefined;
+  const queued = countBy(ofTasks(history).filter(({ event }) => event.type === "TaskQueued" && !isManager(event)).map(({ stream }) => generationless(stream)));
   return [...queued].filter(([stream, times]) => (asked.get(stream) ?? 0) < times).map(([stream, times]) => `${stream} was queued ${times} times and asked for ${asked.get(stream) ?? 0} times`);
 };
 
@@ -279,7 +282,7 @@ const lossesAreReal: Checker = (history) => {
   });
 };
 
-/** A TVM that was to finish its tasks is let go only when it holds none. */
+/** A TVM that was to finish its tasks is let go only when none runs there. */
 const waitingTvmsFinish: Checker = (history) => {
   const held = new Map<string, Set<string>>();
   return told(history).flatMap(({ stream, event, before }) => {
@@ -287,11 +290,11 @@ const waitingTvmsFinish: Checker = (history) => {
       const state = before as Task;
       if (holds(state)) held.get(tvmOf(state))?.delete(stream);
       const after = taskDecider.evolve(state, event as never);
-      if (holds(after)) held.set(tvmOf(after), (held.get(tvmOf(after)) ?? new Set()).add(stream));
+      if (after.phase === "running") held.set(tvmOf(after), (held.get(tvmOf(after)) ?? new Set()).add(stream));
       return [];
     }
     if (event.type !== "TvmRemoved" || !waits((before as Tvm).leavingOption)) return [];
-    return [...(held.get(keyOf(stream)) ?? [])].map((task) => `${stream} was let go while it held ${task}, which it was to finish`);
+    return [...(held.get(keyOf(stream)) ?? [])].map((task) => `${stream} was let go while it ran ${task}, which it was to finish`);
   });
 };
 
@@ -416,6 +419,46 @@ const queuesAreEmpty: Checker = ({ final: { queues, deadLetters, parked } }) => 
 /** Nothing fails but what was made to fail. */
 const nothingBreaks: Checker = ({ broken }) => [...new Set(broken)].slice(0, 5);
 
+/** An occurrence of a schedule gets one job at most, in their order, and none after the schedule's end. */
+const occurrencesGetOneJob: Checker = (history) => {
+  const last = new Map<string, string>();
+  return told(history).flatMap(({ stream, event, before }) => {
+    if (event.type === "WorkItemCreated") last.delete(stream);
+    const occurrence = event["occurrence"] as string | undefined;
+    if (event.type !== "WorkItemJobSpawned" || occurrence === undefined) return [];
+    const earlier = last.get(stream);
+    last.set(stream, occurrence);
+    const end = (before as WorkItem).spec.schedule?.doNotRunAfter;
+    return [
+      ...(earlier !== undefined && occurrence <= earlier ? [`${stream} made a job for ${occurrence} after that for ${earlier}`] : []),
+      ...(end !== undefined && occurrence > end ? [`${stream} made a job for ${occurrence}, after its end at ${end}`] : []),
+      ...(event.at < occurrence ? [`${stream} made the job for ${occurrence} at ${event.at}`] : []),
+    ];
+  });
+};
+
+/** Every occurrence got a job or was skipped, and was counted so: the next one is never further than the schedule says. */
+const noOccurrenceIsMissing: Checker = (history) => {
+  const wrong: string[] = [];
+  for (const { name, json } of history.final.shown.rows) {
+    if (name !== "workItems") continue;
+    const item = json as unknown as WorkItem;
+    const end = history.stored.at(-1)?.commit.events.at(-1)?.at ?? "";
+    const overdue = item.phase === "active" && item.nextRun !== undefined && Date.parse(item.nextRun) < Date.parse(String(end)) - 600_000;
+    const busy = history.final.shown.rows.some((row) => row.name === "jobs" && row.id === item.recentJob?.toLowerCase() && String(row.json["workItemName"]) === item.name && !["completed", "gone"].includes(String(row.json["phase"])));
+    if (overdue && !busy) wrong.push(`work item ${item.name} was to run at ${item.nextRun} and has not`);
+  }
+  return wrong;
+};
+
+/** A task that wants its TVM to itself has it. */
+const exclusiveTasksAreAlone: Checker = (history) => {
+  const exclusive = new Set(ofTasks(history).filter(({ event }) => event.type === "TaskQueued" && (event["spec"] as Task["spec"]).exclusive).map(({ key }) => key));
+  return history.runs.filter(({ task }) => exclusive.has(task)).flatMap((run) =>
+    history.runs.filter((other) => other.task !== run.task && other.tvm === run.tvm && other.boot === run.boot && other.startMs < run.endMs && run.startMs < other.endMs).slice(0, 1)
+      .map((other) => `${run.tvm} ran ${other.task} beside ${run.task}, which wanted to be alone`));
+};
+
 /** After the healing everything has come to an end. */
 const everythingSettles: Checker = ({ final: { settled, open } }) => (settled ? [] : open.length > 0 ? open.slice(0, 10) : ["something goes on"]);
 
@@ -424,5 +467,5 @@ export const CHECKERS = {
   oneLiveAttempt, attemptsHaveNoGap, nothingAfterCompletion, oneCompletion, staleReportsChangeNothing, retriesKeepTheirLimit,
   slotsAreKept, runsWereAssigned, lostTvmsAreQuiet, placedOnUsableTvms, priorityIsRespected, deallocationIsRespected, lossesAreReal, waitingTvmsFinish, targetsAreSane,
   versionsAreGapless, storeKeepsWhatItWasGiven, foldingIsPure, countsEqualARecount, rowsSayWhatStreamsSay, viewsEqualARebuild,
-  orchestrationsAreDeterministic, queuesAreEmpty, nothingBreaks, everythingSettles,
+  orchestrationsAreDeterministic, queuesAreEmpty, nothingBreaks, occurrencesGetOneJob, noOccurrenceIsMissing, exclusiveTasksAreAlone, everythingSettles,
 } satisfies Record<string, Checker>;

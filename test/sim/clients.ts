@@ -28,6 +28,8 @@ export interface Client {
   /** Tasks that were ever named by somebody, so that others may speak of them. */
   nextTask(): string;
   someTask(): string;
+  /** TVMs that a list has shown, as `{pool}/tvms/{tvm}`. */
+  readonly tvms: string[];
 }
 
 export interface Action {
@@ -42,8 +44,10 @@ const workItemOf = (name: string): string => `workItem-${lower(ACCOUNT, name)}`;
 const jobOf = (workItem: string): string => `job-${lower(ACCOUNT, workItem, "*", JOB)}`;
 export const taskOf = (workItem: string, task: string): string => `task-${lower(ACCOUNT, workItem, "*", JOB, task)}`;
 const jobPath = (workItem: string): string => `/workitems/${workItem}/jobs/${JOB}`;
+const OPTIONS = ["requeue", "terminate", "taskcompletion", "retaineddata"] as const;
 
 const somePool = ({ random }: Client): string => random.oneOf(POOLS);
+const someTvm = (client: Client): string => (client.tvms.length === 0 ? `${somePool(client)}/tvms/none` : client.random.oneOf(client.tvms));
 const someItem = ({ random }: Client): string => random.oneOf(WORK_ITEMS);
 /** Under a condition now and then. */
 const perhaps = ({ random }: Client, target: string): { conditional?: string } => (random.chance(0.3) ? { conditional: target } : {});
@@ -57,6 +61,7 @@ const taskBody = (client: Client, name: string): object => {
     name,
     commandLine: commandLine(client),
     ...(random.chance(0.4) ? { taskConstraints: { maxTaskRetryCount: random.oneOf([-1, 0, 1, 2]), ...(random.chance(0.3) ? { maxWallClockTime: "PT5S" } : {}) } } : {}),
+    ...(random.chance(0.1) && client.tvms.length > 0 ? { affinityInfo: { affinityId: `TVM:${random.oneOf(client.tvms).replace(/.*\//, "")}` } } : {}),
     ...(random.chance(0.2) ? { resourceFiles: [{ blobSource: "https://blobs.example/in/a?sig=secret", filePath: "a" }] } : {}),
   };
 };
@@ -66,6 +71,20 @@ const startTask = ({ random }: Client): object => ({ commandLine: "prepare", max
 export const poolBody = (name: string, random: Seeded, more: object = {}): object => ({
   name, osFamily: "4", tvmSize: "large", targetDedicated: random.below(4), maxTasksPerTVM: 1 + random.below(3),
   schedulingPolicy: { tvmFillType: random.oneOf(["Spread", "Pack"]) }, ...more,
+});
+
+const manager = (random: Seeded): object => ({ name: "manager", commandLine: `run ${random.oneOf([500, 9_000])} ${random.below(2)}`, runExclusive: random.chance(0.5), killJobOnCompletion: random.chance(0.5), taskConstraints: { maxTaskRetryCount: 2 } });
+
+const autoPool = (random: Seeded): object => ({
+  autoPoolNamePrefix: "auto", poolLifeTimeOption: random.oneOf(["job", "workitem"]), pool: { osFamily: "4", tvmSize: "large", targetDedicated: 1 + random.below(2), maxTasksPerTVM: 2 },
+});
+
+/** From simple to odd: a schedule, a job manager, a pool of its own. */
+export const oddWorkItemBody = (name: string, pool: string, random: Seeded): object => ({
+  name,
+  jobExecutionEnvironment: random.chance(0.3) ? { autoPoolSpecification: autoPool(random) } : { poolName: pool },
+  ...(random.chance(0.6) ? { schedule: { recurrenceInterval: random.oneOf(["PT1M", "PT2M"]), ...(random.chance(0.5) ? { startWindow: "PT1M" } : {}) } } : {}),
+  ...(random.chance(0.5) ? { jobSpecification: { priority: 3, ...(random.chance(0.5) ? { jobConstraints: { maxWallClockTime: "PT40S" } } : {}), jobManager: manager(random) } } : {}),
 });
 
 export const workItemBody = (name: string, pool: string, random: Seeded): object => ({
@@ -159,11 +178,56 @@ export const ACTIONS: readonly Action[] = [
     const task = client.someTask();
     return { method: "DELETE", target: `${jobPath(workItem)}/tasks/${task}`, change: { stream: taskOf(workItem, task), event: "TaskDeleted" } };
   } },
+  { name: "addOddWorkItem", weight: 3, ask: (client) => {
+    const workItem = someItem(client);
+    return { method: "POST", target: "/workitems", body: oddWorkItemBody(workItem, somePool(client), client.random), change: { stream: workItemOf(workItem), event: "WorkItemCreated" } };
+  } },
+  { name: "patchWorkItem", weight: 2, ask: (client) => {
+    const workItem = someItem(client);
+    const target = `/workitems/${workItem}`;
+    const body = client.random.oneOf([{ schedule: null }, { schedule: { recurrenceInterval: "PT1M" } }, { metadata: [{ name: "a", value: "b" }] }]);
+    return { method: "PATCH", target, body, ...perhaps(client, target), change: { stream: workItemOf(workItem), event: "WorkItemUpdated" } };
+  } },
+  { name: "disableWorkItem", weight: 1, ask: (client) => {
+    const workItem = someItem(client);
+    return { method: "POST", target: `/workitems/${workItem}?disable` };
+  } },
+  { name: "enableWorkItem", weight: 1, ask: (client) => {
+    const workItem = someItem(client);
+    return { method: "POST", target: `/workitems/${workItem}?enable` };
+  } },
+  { name: "disableJob", weight: 3, ask: (client) => {
+    const workItem = someItem(client);
+    return { method: "POST", target: `${jobPath(workItem)}?disable`, body: { disableTasks: client.random.oneOf(["requeue", "terminate", "wait"]) } };
+  } },
+  { name: "enableJob", weight: 3, ask: (client) => {
+    const workItem = someItem(client);
+    return { method: "POST", target: `${jobPath(workItem)}?enable` };
+  } },
+  { name: "moveJob", weight: 1, ask: (client) => {
+    const workItem = someItem(client);
+    return { method: "PATCH", target: jobPath(workItem), body: { poolName: somePool(client) }, change: { stream: jobOf(workItem), event: "JobUpdated" } };
+  } },
+  { name: "updateTask", weight: 2, ask: (client) => {
+    const workItem = someItem(client);
+    const task = client.someTask();
+    return { method: "PUT", target: `${jobPath(workItem)}/tasks/${task}`, body: { taskConstraints: { maxTaskRetryCount: client.random.below(4) } } };
+  } },
+  { name: "restartTvm", weight: 3, ask: (client) => {
+    const how = client.random.oneOf(["reboot", "reimage"]);
+    return { method: "POST", target: `/pools/${someTvm(client)}?${how}`, body: { [`${how}Option`]: client.random.oneOf(OPTIONS) } };
+  } },
+  { name: "removeTvms", weight: 2, ask: (client) => {
+    const [pool = "", , tvm = ""] = someTvm(client).split("/");
+    return { method: "POST", target: `/pools/${pool}?removetvms`, body: { tvmList: [tvm], tvmDeallocationOption: client.random.oneOf(OPTIONS) } };
+  } },
+  { name: "upgradeOs", weight: 1, ask: (client) => ({ method: "POST", target: `/pools/${somePool(client)}?upgradeos`, body: { targetOSVersion: client.random.oneOf(["*", "WA-GUEST-OS-4.20_201505-01"]) } }) },
+  { name: "addTvmUser", weight: 1, ask: (client) => ({ method: "POST", target: `/pools/${someTvm(client)}/users`, body: { name: "ann", isAdmin: false, password: "Secret-of-ann-1" } }) },
   { name: "listTasks", weight: 2, ask: (client) => ({ method: "GET", target: `${jobPath(someItem(client))}/tasks?maxresults=5` }) },
   { name: "getTask", weight: 2, ask: (client) => ({ method: "GET", target: `${jobPath(someItem(client))}/tasks/${client.someTask()}` }) },
   { name: "getJob", weight: 2, ask: (client) => ({ method: "GET", target: jobPath(someItem(client)) }) },
   { name: "getPool", weight: 3, ask: (client) => ({ method: "GET", target: `/pools/${somePool(client)}` }) },
-  { name: "listTvms", weight: 1, ask: (client) => ({ method: "GET", target: `/pools/${somePool(client)}/tvms` }) },
+  { name: "listTvms", weight: 4, ask: (client) => ({ method: "GET", target: `/pools/${somePool(client)}/tvms` }) },
 ];
 
 const total = ACTIONS.reduce((sum, { weight }) => sum + weight, 0);
@@ -177,6 +241,7 @@ export const createClient = (random: Seeded): Client => {
   let serial = 0;
   return {
     random,
+    tvms: [],
     nextTask: () => `t${++serial}`,
     someTask: () => `t${Math.max(1, serial - random.below(Math.min(TASKS, serial + 1)))}`,
   };

@@ -1,5 +1,6 @@
 // One seed: a phase of chaos, in which clients ask for everything there is while everything fails; then a phase of healing, in
 // which nothing fails any more and everything has to finish. Answers the history, which checkers then read.
+import { isDue } from "../../src/domain/workItem";
 import type { Row, ViewLayout } from "../../src/ports";
 import { jobs } from "../../src/views/jobs";
 import { pools } from "../../src/views/pools";
@@ -75,7 +76,12 @@ const chaos = async (world: World, seed: number, steps: number): Promise<void> =
     const pause = random.chance(0.5) ? random.below(50) : random.chance(0.9) ? random.below(4_000) : random.below(60_000);
     await world.runUntil(world.timeline.now() + pause);
     const action = someAction(random);
-    world.ask(action.name, action.ask(client));
+    const ask = action.ask(client);
+    world.ask(action.name, ask, (reply) => {
+      const pool = /^\/pools\/(\w+)\/tvms$/.exec(ask.target)?.[1];
+      const list = (reply?.json as { value?: { name: string }[] } | undefined)?.value;
+      if (pool !== undefined && Array.isArray(list)) client.tvms.splice(0, 2, ...list.map(({ name }) => `${pool}/tvms/${name}`));
+    });
     if (world.profile().crash > 0 && random.chance(0.02)) world.machines.kill(random);
   }
   await world.runUntil(world.timeline.now() + 20_000);
@@ -95,6 +101,7 @@ const healed = async (world: World): Promise<string[]> => {
   while (world.timeline.now() < until) {
     await world.runUntil(world.timeline.now() + LOOK_MS);
     await helpPools(world);
+    await helpJobs(world);
     open = await unsettled(world);
     // Twice in a row: what was between two places at the first look is seen at the second.
     quiet = open.length === 0 ? quiet + 1 : 0;
@@ -105,6 +112,13 @@ const healed = async (world: World): Promise<string[]> => {
 
 const allRows = async <R extends Row>(world: World, view: ViewLayout<R>, index: string): Promise<R[]> =>
   (await world.raw.views.query(view, { index, prefix: "", limit: 10_000 })).map(({ row }) => row);
+
+/** Jobs that somebody disabled are enabled, and schedules come to an end. */
+const helpJobs = async (world: World): Promise<void> => {
+  for (const { workItemName, name, phase } of await allRows(world, jobs, "workItem")) if (phase === "disabled") world.ask("heal", { method: "POST", target: `/workitems/${workItemName}/jobs/${name}?enable` });
+  for (const { name, phase, spec } of await allRows(world, workItems, "name"))
+    if (phase === "active" && spec.schedule !== undefined && spec.schedule.recurrenceMs !== undefined) world.ask("heal", { method: "PATCH", target: `/workitems/${name}`, body: { schedule: null } });
+};
 
 /** Every pool is there and has TVMs that can work. */
 const helpPools = async (world: World): Promise<void> => {
@@ -129,8 +143,14 @@ const unsettled = async (world: World): Promise<string[]> => {
   if (!world.queuesAreIdle()) open.push("messages wait");
   for (const { name, phase, allocation, tvms: members } of await allRows(world, pools, "name"))
     if (phase !== "active" || allocation !== "steady" || members.length === 0) open.push(`pool ${name} is ${phase} and ${allocation} with ${members.length} TVMs`);
+  const now = new Date(world.timeline.now() - 60_000).toISOString();
+  const made = await allRows(world, jobs, "workItem");
+  for (const item of await allRows(world, workItems, "name")) {
+    const recent = made.find((job) => job.workItemName === item.name && job.name === item.recentJob);
+    if (item.phase === "active" && item.spec.schedule !== undefined && (recent === undefined || recent.phase === "completed") && isDue(item, now)) open.push(`work item ${item.name} is due`);
+  }
   for (const { name, phase } of await allRows(world, workItems, "name")) if (phase === "terminating" || phase === "deleting") open.push(`work item ${name} is ${phase}`);
-  for (const { workItem, id, phase } of await allRows(world, jobs, "workItem")) if (phase === "terminating" || phase === "deleting") open.push(`job ${workItem}.${id} is ${phase}`);
+  for (const { workItem, id, phase } of made) if (phase === "terminating" || phase === "deleting" || phase === "disabling" || phase === "disabled") open.push(`job ${workItem}.${id} is ${phase}`);
   for (const { pool, name, phase } of await allRows(world, tvms, "pool")) if (phase !== "ready" && phase !== "startTaskFailed") open.push(`TVM ${pool}.${name} is ${phase}`);
   for (const { job, name, phase, attempt } of await allRows(world, tasks, "name")) if (phase !== "completed") open.push(`task ${job}.${name} is ${phase} (attempt ${attempt})`);
   return open;

@@ -12,6 +12,7 @@ import { parseSchedule } from "../../src/host/schedule";
 import { rebuild } from "../../src/app/rebuild";
 import { hash32, keyOf } from "../../src/domain/ids";
 import { viewOf } from "../../src/views/all";
+import { parseQueued } from "../../src/views/tasks";
 import { parked } from "../../src/views/errands";
 import { type Seeded, seeded } from "../support/seeded";
 import { ACCOUNT, type Ask } from "./clients";
@@ -87,7 +88,7 @@ export const openWorld = async (options: WorldOptions) => {
       eventStore: { ...raw.eventStore, append: (commits) => append(commits) },
       views: raw.views, bus: raw.bus, files: memoryFiles(clock), certificates: memoryCertificates(), machines: machines.port,
       accounts: { keys: async (account) => (account === ACCOUNT ? [KEY] : undefined) },
-      sealer: plainSealer, policy: { allowElevated: false, poolTvmsMax: POOL_TVMS_MAX }, random: seededIds(seeded(options.seed * 7 + 4)),
+      sealer: plainSealer, policy: { allowElevated: false, poolTvmsMax: POOL_TVMS_MAX, allowTvmUsers: true }, random: seededIds(seeded(options.seed * 7 + 4)),
     },
     observe: (invocation, port, method, args, answer) => observe(invocation, port, method, args, answer),
   });
@@ -121,7 +122,7 @@ export const openWorld = async (options: WorldOptions) => {
     if (view === "jobs" && method === "query")
       for (const { row } of answer as { row: Row & { workItem: string; spec: { priority: number } } }[]) invocation.jobs.set(`${row.workItem}.${row.id}`, row.spec.priority);
     if (view === "tasks" && method === "keys" && (args[1] as { index: string }).index === "queue")
-      invocation.waiting.set((args[1] as { prefix: string }).prefix.slice(0, -1), (answer as string[]).map((key) => key.slice(key.lastIndexOf("/") + 1)));
+      invocation.waiting.set((args[1] as { prefix: string }).prefix.slice(0, -1), (answer as string[]).map(parseQueued).filter(({ affinity, exclusive, manager }) => affinity === undefined && !exclusive && !manager).map(({ task }) => task));
   };
 
   const sightOf = ({ tvms, jobs, waiting }: Invocation): Sight => ({
