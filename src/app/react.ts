@@ -110,9 +110,9 @@ const rowsOfJobs = async (ports: Ports, effects: readonly Effect[]): Promise<Map
 
 /**
  * Ends tasks that are not completed: their job is closing. Tells the TVMs itself: when the job is being deleted, the events are
- * forgotten before the feed may have brought them.
+ * forgotten before the feed may have brought them. Answers how many of them there are at all.
  */
-export const endTasks = async (ports: Ports, keys: readonly string[], message: string, at: string): Promise<void> => {
+export const endTasks = async (ports: Ports, keys: readonly string[], message: string, at: string): Promise<number> => {
   const outcomes = await executeAll(
     ports,
     "task",
@@ -128,6 +128,7 @@ export const endTasks = async (ports: Ports, keys: readonly string[], message: s
   }
   await wake(ports, [...freed].map(([pool, some]) => ({ pool, tvms: [...some].map((tvm) => ({ tvm })) })));
   for (const some of freed.values()) for (const tvm of some) ports.signals.notify(tvm);
+  return outcomes.filter((outcome) => "events" in outcome).length;
 };
 
 /** What was true when it happened may be over when it is told: a TVM that is back keeps what it has. */

@@ -355,6 +355,28 @@ describe("closing a job", () => {
     expect((await allCommits(world)).length).toBe(before);
   });
 
+  test("deleted: a row that came too late, of a task that was forgotten already, does not hold it up", async () => {
+    await makeWorkItem(world);
+    await addMany(world, "Render", [newTask("a")]);
+    const key = `local.render.1.${JOB}`;
+    const at = world.ports.views;
+    const [row] = await at.get(tasks, [tasks.locate(`${key}.a`)]);
+    accepted(await deleteJob(world.ports, world.call(), "Render", JOB));
+    // The service dies when it has forgotten the task; the row of a request that was still under way comes after.
+    const { append } = world.ports.eventStore;
+    world.ports.eventStore.append = async (commits) => {
+      if (!commits.some(({ events }) => events[0]?.type === "JobDeleted")) return append(commits);
+      world.ports.eventStore.append = append;
+      await at.write([{ view: tasks, partition: tasks.locate(`${key}.a`).partition, rows: [{ from: 0, row: row! }], counters: {} }]);
+      throw new Error("killed");
+    };
+    await expect(world.pump.untilQuiet()).rejects.toThrow("killed");
+    await world.sweep();
+    await world.pass(200);
+    expect(isRejection(await getJob(world.ports, world.call(), "Render", JOB))).toBe(true);
+    expect(await at.keys(tasks, { index: "name", prefix: "", limit: 9 })).toEqual([]);
+  });
+
   test("its time is over: it is ended as if terminated, with the reason", async () => {
     await makePool(world);
     await makeWorkItem(world, "Render", { constraints: { maxTaskRetryCount: 0, maxWallClockMs: 60_000 } });

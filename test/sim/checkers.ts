@@ -412,7 +412,8 @@ const orchestrationsAreDeterministic: Checker = ({ generations }) =>
 
 const queuesAreEmpty: Checker = ({ final: { queues, deadLetters, parked } }) => [
   ...Object.entries(queues).filter(([, count]) => count > 0).map(([queue, count]) => `${count} messages wait in ${queue}`),
-  ...deadLetters.filter((letter) => !letter.startsWith("commands: ")).map((letter) => `dead letter ${letter}`),
+  // Wakes are hints, and commands may be wrong; what a TVM reported must not end there.
+  ...deadLetters.filter((letter) => letter.startsWith("reports: ")).map((letter) => `dead letter ${letter}`),
   ...(parked > 0 ? [`${parked} commits are parked`] : []),
 ];
 

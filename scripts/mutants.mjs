@@ -1,0 +1,82 @@
+// Shows that the tests hold the guards: takes one guard out at a time, in a copy of the source, and runs the quick test that has
+// to notice. Ends with 1 when a guard can go unnoticed, or is not where this list says. It changes nothing in this folder.
+//   npm run mutants            all of them
+//   npm run mutants -- fence   those whose name has "fence" in it
+import { spawnSync } from "node:child_process";
+import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+
+const root = path.resolve(import.meta.dirname, "..");
+
+/** name, file, what is there, what is there instead, the test that notices. */
+const MUTANTS = [
+  ["fence: a report of another attempt", "src/domain/task.ts", "  attempt === state.attempt && (state.phase", "  attempt > 0 && (state.phase", "test/domain/task.test.ts"],
+  ["fence: a report of another TVM", "src/domain/task.ts", "owns(state, command.attempt) && command.tvm === tvmKey(accountOf(state.job), state.pool ?? \"\", state.tvm ?? \"\")", "owns(state, command.attempt)", "test/domain/task.test.ts"],
+  ["fence: placement of what waits no longer", "src/domain/task.ts", "        if (state.phase !== \"active\") return [];\n        return [{ type: \"TaskAssigned\"", "        return [{ type: \"TaskAssigned\"", "test/domain/task.test.ts"],
+  ["fence: an old boot in an exchange", "src/app/agents.ts", "  return !row.joined || row.boot !== boot ? notYours : undefined;", "  return undefined;", "test/app/lives.test.ts"],
+  ["fence: a join code used again", "src/domain/tvm.ts", "if (state.phase !== \"starting\" || state.joined || command.boot !== state.boot) return [];", "if (command.boot !== state.boot) return [];", "test/domain/tvm.test.ts"],
+  ["fence: what the agent ended once", "src/agent/agent.ts", "    if (remembered.has(id)) {", "    if (false) {", "test/agent/agent.test.ts"],
+  ["retries: the limit", "src/domain/task.ts", "state.retryCount < state.spec.maxTaskRetryCount;", "state.retryCount <= state.spec.maxTaskRetryCount;", "test/domain/task.test.ts"],
+  ["retries: scheduling errors are not retried", "src/domain/task.ts", "const retry = error === undefined && ", "const retry = ", "test/domain/task.test.ts"],
+  ["existence: a task added twice", "src/domain/task.ts", "if (state.phase !== \"absent\") return rejection(\"TaskExists\"", "if (state.phase === \"completed\") return rejection(\"TaskExists\"", "test/domain/task.test.ts"],
+  ["target: not more TVMs than wanted", "src/domain/pool.ts", "const count = Math.min(command.count, room, ALLOCATE_MAX);", "const count = Math.min(command.count, ALLOCATE_MAX);", "test/domain/pool.test.ts"],
+  ["resize: one at a time", "src/domain/pool.ts", "        if (state.phase === \"active\" && state.allocation !== \"steady\")\n          return rejection(\"PoolBeingResized\"", "        if (state.phase === \"absent\" && state.allocation !== \"steady\")\n          return rejection(\"PoolBeingResized\"", "test/domain/pool.test.ts"],
+  ["priority: higher first", "src/domain/placement.ts", ".sort((a, b) => b.priority - a.priority)", "", "test/domain/placement.test.ts"],
+  ["idempotency: rows skip what they have seen", "src/app/project.ts", "const fresh = commits.filter(({ version }) => version > seen);", "const fresh = [...commits];", "test/app/convergence.test.ts"],
+  ["idempotency: an append of its own commit", "src/adapters/sqliteEventStore.ts", "if (stored?.[\"id\"] === commit.id) return \"ok\";", "", "test/contract/adapters.test.ts"],
+  ["versions: the next one only", "src/adapters/sqliteEventStore.ts", "const { changes } = version === 1", "const { changes } = version >= 1", "test/contract/adapters.test.ts"],
+  ["versions: a stale row is not written", "src/adapters/sqliteViews.ts", "if ((found?.[1] ?? 0) !== from) return \"stale\";", "", "test/contract/adapters.test.ts"],
+  ["counters: the difference alone", "src/views/view.ts", "for (const name of Object.keys(before)) moved[name] = -(before[name] ?? 0);", "", "test/views/views.test.ts"],
+  ["memory: what is remembered is not believed", "src/app/execute.ts", "if (guessed && (isRejection(answer) || answer.length === 0)) {", "if (false) {", "test/app/convergence.test.ts"],
+  ["conditions: checked on the state that is changed", "src/app/execute.ts", "order.condition?.(from) ?? deciderFor", "deciderFor", "test/app/convergence.test.ts"],
+  ["conditions: nothing meets none", "src/api/conditions.ts", "loaded.state.modifiedAt === \"\" || holds(", "holds(", "test/api/classic.test.ts"],
+  ["lease: a TVM is lost after its time, not before", "src/app/sweep.ts", "    if (row.at > deadline) break;", "", "test/app/lives.test.ts"],
+  ["sweep: a restart that nobody heard of", "src/app/sweep.ts", "  for (const pool of waiting) await ports.orchestrations.nudge(\"pool\", poolStream(pool));", "", "test/app/lives.test.ts"],
+  ["sweep: a TVM that is back keeps its tasks", "src/app/react.ts", "if (held.length === 0 || !(await still())) return;", "if (held.length === 0) return;", "test/app/lives.test.ts"],
+  ["placement: a TVM that leaves after its tasks", "src/app/place.ts", "await takeStill(ports, { tvm, reason: \"tvmLost\", option: \"requeue\" }, at)", "await takeFrom(ports, tvm, \"tvmLost\", \"requeue\", at)", "test/app/lives.test.ts", ["import { takeStill } from \"./react\";", "import { takeFrom } from \"./react\";"]],
+  ["deletion: rows of tasks that are forgotten", "src/process/jobStep.ts", "    if (there === 0) return true;", "", "test/app/lives.test.ts"],
+  ["deletion: what the feed brings late", "src/process/jobStep.ts", "  if (at < due) return wakeAt(due);\n  await forgetTasks(ports, keyOf(stream));", "  if (at < due) return wakeAt(due);", "test/sim/sim.test.ts"],
+  ["sync: files are on the disk before they have their name", "src/adapters/folderFiles.ts", "await handle.sync();", "", "test/contract/folderFiles.test.ts"],
+  ["signature: compared at all", "src/api/auth.ts", "if (timingSafeEqual(createHmac(\"sha256\", secret).update(text, \"utf8\").digest(), given)) return true;", "return true;", "test/api/auth.test.ts"],
+];
+
+const wanted = process.argv.slice(2).filter((one) => !one.startsWith("-"));
+const copy = mkdtempSync(path.join(tmpdir(), "mutants-"));
+const COPIED = ["src", "functions", "test", "bench", "package.json", "jest.config.js", "tsconfig.json", "host.json", "README.md", "bin"];
+for (const name of COPIED) cpSync(path.join(root, name), path.join(copy, name), { recursive: true });
+symlinkSync(path.join(root, "node_modules"), path.join(copy, "node_modules"));
+
+/** Whether the test passes in the copy. */
+const passes = (test) => {
+  const jest = path.join(root, "node_modules", "jest", "bin", "jest.js");
+  const { status } = spawnSync(process.execPath, [jest, test, "--bail", "--silent", "--coverage=false"], { cwd: copy, encoding: "utf8", timeout: 300_000 });
+  return status === 0;
+};
+
+const lines = [];
+const sound = new Map();
+for (const [name, file, from, to, test, also] of MUTANTS) {
+  if (wanted.length > 0 && !wanted.some((word) => name.includes(word))) continue;
+  const target = path.join(copy, file);
+  const text = readFileSync(target, "utf8");
+  if (!text.includes(from) || (also && !text.includes(also[0]))) {
+    lines.push({ name, outcome: "not found", file });
+    continue;
+  }
+  if (!sound.has(test)) sound.set(test, passes(test));
+  if (!sound.get(test)) {
+    lines.push({ name, outcome: "its test fails without it", test });
+    continue;
+  }
+  const mutated = text.replaceAll(from, to);
+  writeFileSync(target, also ? mutated.replace(also[0], also[1]) : mutated);
+  lines.push({ name, outcome: passes(test) ? "SURVIVED" : "caught", test });
+  writeFileSync(target, text);
+  console.log(`${lines.at(-1).outcome.padEnd(10)} ${name} (${test})`);
+}
+rmSync(copy, { recursive: true, force: true });
+const bad = lines.filter(({ outcome }) => outcome !== "caught");
+for (const one of bad) console.log(`${one.outcome}: ${one.name}`);
+console.log(JSON.stringify({ mutants: lines.length, caught: lines.length - bad.length }));
+process.exitCode = bad.length > 0 ? 1 : 0;
