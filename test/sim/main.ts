@@ -1,6 +1,8 @@
 // Plays seeds by hand: npm run sim -- --seed 42 --verbose, or --seeds 1..2000. With --points every
 // scenario is killed at every call. Prints what went wrong with each seed that shows it,
 // and a line of figures at the end; ends with 1 when something did.
+import { spawn } from "node:child_process";
+import { createInterface } from "node:readline";
 import { check } from "./checkers";
 import { STEPS, play, playScenario } from "./play";
 import { SCENARIOS } from "./scenarios";
@@ -62,4 +64,23 @@ const points = async (): Promise<void> => {
   }
 };
 
-void (process.argv.includes("--points") ? points() : main());
+/** Shares the seeds among as many processes, each of which prints its own lines; this one adds up. */
+const together = async (jobs: number): Promise<void> => {
+  const begun = performance.now();
+  const size = Math.ceil((last - first + 1) / jobs);
+  let wrong = 0;
+  const parts = Array.from({ length: jobs }, (_, index) => [first + index * size, Math.min(last, first + (index + 1) * size - 1)] as const).filter(([from, to]) => from <= to);
+  await Promise.all(parts.map(([from, to]) => new Promise<void>((resolve) => {
+    const child = spawn(process.execPath, [...process.execArgv, __filename, "--seeds", `${from}..${to}`, "--steps", String(steps), "--jobs", "1"], { stdio: ["ignore", "pipe", "inherit"] });
+    createInterface({ input: child.stdout }).on("line", (line) => {
+      if (line.startsWith("{")) wrong += (JSON.parse(line) as { wrong: number }).wrong;
+      else console.log(line);
+    });
+    child.once("close", () => resolve());
+  })));
+  console.log(JSON.stringify({ seeds: last - first + 1, wrong, seconds: Number(((performance.now() - begun) / 1000).toFixed(1)), processes: parts.length }));
+  process.exitCode = wrong > 0 ? 1 : 0;
+};
+
+const jobs = Number(option("jobs") ?? (last - first >= 20 ? 2 : 1));
+void (process.argv.includes("--points") ? points() : jobs > 1 ? together(jobs) : main());
