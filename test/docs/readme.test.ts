@@ -4,6 +4,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
+import { testPfx } from "../standins/certificate";
 
 const ROOT = path.resolve(__dirname, "..", "..");
 const LAUNCHER = path.join(ROOT, "bin", "batchledger.js");
@@ -15,9 +16,12 @@ const commandsOf = (markdown: string): string[] =>
     .filter((lines) => lines.some((line) => line.startsWith("npx batchledger")))
     .flat();
 
+/** What the reader has beside an empty folder: a certificate of their own. */
+const OWN = testPfx();
+
 let folder: string;
 let service: ChildProcess;
-const environment = (): NodeJS.ProcessEnv => ({ ...process.env, PATH: `${path.join(folder, "bin")}:${process.env["PATH"]}` });
+const environment = (): NodeJS.ProcessEnv => ({ ...process.env, PATH: `${path.join(folder, "bin")}:${process.env["PATH"]}`, THUMBPRINT: OWN.thumbprint });
 
 beforeAll(async () => {
   folder = mkdtempSync(path.join(tmpdir(), "batchledger-readme-"));
@@ -25,6 +29,8 @@ beforeAll(async () => {
   mkdirSync(path.join(folder, "bin"));
   // What npx finds in a checkout.
   writeFileSync(path.join(folder, "bin", "npx"), `#!/bin/sh\nshift\nexec ${process.execPath} ${LAUNCHER} "$@"\n`, { mode: 0o755 });
+  writeFileSync(path.join(folder, "own.pfx"), OWN.pfx("secret"));
+  writeFileSync(path.join(folder, "password.txt"), "secret\n");
   service = spawn(process.execPath, [LAUNCHER, "start", "--json", "--port", "0", "--log-level", "error"], { cwd: folder, stdio: ["ignore", "pipe", "inherit"] });
   await new Promise((resolve) => service.stdout?.once("data", resolve));
 }, 60_000);

@@ -131,7 +131,7 @@ test("job disable and enable from the command line: the running process ends, an
   const running = async (): Promise<{ folder: string; pid: number }> => {
     const found = await until(async () => ((await task("paused", "long"))["state"] === "running" ? task("paused", "long") : undefined), "the task runs");
     const folder = path.join(data, "tvms", service.account, "main", found["tvmInfo"].tvmName as string, "tasks", "paused", JOB, "long");
-    const pid = await until(async () => Number(Buffer.from((await client.readFile(taskFiles("paused", JOB, "long"), "wd/pid")).bytes).toString()) || undefined, "its process has said its number");
+    const pid = await until(async () => Number(await client.readFile(taskFiles("paused", JOB, "long"), "wd/pid").then(({ bytes }) => bytes.toString(), () => "")) || undefined, "its process has said its number");
     return { folder, pid };
   };
   const gone = (pid: number) => until(async () => { try { process.kill(pid, 0); return false; } catch { return true; } }, `process ${pid} has ended`);
