@@ -19,12 +19,13 @@ export const usePorts = (ports: BasePorts | undefined, readFeed = fromFeed): voi
 
 /**
  * Timers of autoscale, as NCRONTAB: samples are taken once every period, and formulas that are due are looked for every ten
- * seconds, or more often where the operator has set a shorter interval. Periods divide a minute (settings.ts).
+ * seconds, or each second where the operator has set a short interval: what is due is then at most a second late. Periods
+ * divide a minute (settings.ts).
  */
 export const autoScaleTimers = (): { readonly sample: string; readonly evaluate: string } => {
   const { samplePeriodMs = 30_000, intervalMs = 900_000 } = base?.policy.scaling ?? {};
   const every = (ms: number): string => (ms >= 60_000 ? "0 * * * * *" : `*/${Math.max(1, Math.floor(ms / 1000))} * * * * *`);
-  return { sample: every(samplePeriodMs), evaluate: every(Math.min(10_000, intervalMs)) };
+  return { sample: every(samplePeriodMs), evaluate: every(intervalMs < 60_000 ? 1000 : 10_000) };
 };
 
 /** What the commit feed's trigger hands over, as commits. */

@@ -60,7 +60,10 @@ export const embedded = (settings: EmbeddedSettings, baseUrl: () => string): Emb
     accounts: fileAccounts(at("keys"), [settings.account]),
     certificates: folderCertificates(at("certificates"), sealer),
     sealer,
-    policy: { allowElevated: settings.allowElevated, poolTvmsMax: settings.poolTvmsMax, scheduleLeastMs: settings.scheduleLeastMs, ...settings.quotas, allowTvmUsers: settings.allowTvmUsers },
+    policy: {
+      allowElevated: settings.allowElevated, poolTvmsMax: settings.poolTvmsMax, scheduleLeastMs: settings.scheduleLeastMs, ...settings.quotas, allowTvmUsers: settings.allowTvmUsers,
+      ...(settings.scaling ? { scaling: settings.scaling } : {}),
+    },
     signals,
     clock: systemClock,
     random: systemRandom,

@@ -20,6 +20,8 @@ export interface EmbeddedSettings {
   readonly allowTvmUsers: boolean;
   /** Least interval and start window of a schedule: the reference's minute, or less to try things out. */
   readonly scheduleLeastMs: number;
+  /** Times of autoscale that follow from `autoscaleIntervalMs`; absent: the API's own. */
+  readonly scaling?: { readonly intervalMs: number; readonly intervalLeastMs: number; readonly enableEveryMs: number; readonly samplePeriodMs: number };
   readonly logLevel: "debug" | "info" | "warn" | "error" | "silent";
 }
 
@@ -38,6 +40,17 @@ const quotasOf = (poolsMax: number | undefined, coresMax: number | undefined, wo
   ...(workItemsMax === undefined ? {} : { workItemsMax }),
 });
 
+/** A short interval shortens what goes with it; none lengthens anything. */
+const scalingEvery = (intervalMs: number): NonNullable<EmbeddedSettings["scaling"]> => ({
+  intervalMs,
+  intervalLeastMs: Math.min(intervalMs, 300_000),
+  enableEveryMs: Math.min(intervalMs, 30_000),
+  samplePeriodMs: Math.min(intervalMs, 30_000),
+});
+
+/** Samples lie on multiples of their period, and timers begin anew with each minute: so the period divides it. */
+const dividesMinute = (intervalMs: number): boolean => intervalMs % 1000 === 0 && 60_000 % Math.min(intervalMs, 30_000) === 0;
+
 const schema = z.strictObject({
   data: z.string().min(1).default(".batchledger"),
   port: z.coerce.number().int().min(0).max(65_535).default(7071),
@@ -52,6 +65,13 @@ const schema = z.strictObject({
   workItemsMax: quota.optional(),
   allowTvmUsers: z.boolean().default(false),
   scheduleLeastMs: z.coerce.number().int().min(100).default(60_000),
+  autoscaleIntervalMs: z.coerce
+    .number()
+    .int()
+    .min(1000, "the interval of autoscale is at least 1 s")
+    .max(168 * 3_600_000, "the interval of autoscale is at most 168 h")
+    .refine(dividesMinute, "the interval of autoscale is 1, 2, 3, 4, 5, 6, 10, 12, 15 or 20 s, or whole seconds from 30 s: samples are as far apart, and that must divide a minute")
+    .optional(),
   logLevel: z.enum(["debug", "info", "warn", "error", "silent"]).default("info"),
 });
 
@@ -64,8 +84,9 @@ export const embeddedSettings = (options: EmbeddedOptions): EmbeddedSettings => 
     const [issue] = parsed.error.issues;
     throw new Error(`The option ${issue?.path.join(".") || "?"} is not usable: ${issue?.message}`);
   }
-  const { poolsMax, coresMax, workItemsMax, ...rest } = parsed.data;
-  return Object.freeze({ ...rest, quotas: quotasOf(poolsMax, coresMax, workItemsMax), mode: "embedded" as const, data: path.resolve(rest.data) });
+  const { poolsMax, coresMax, workItemsMax, autoscaleIntervalMs, ...rest } = parsed.data;
+  const scaling = autoscaleIntervalMs === undefined ? {} : { scaling: scalingEvery(autoscaleIntervalMs) };
+  return Object.freeze({ ...rest, ...scaling, quotas: quotasOf(poolsMax, coresMax, workItemsMax), mode: "embedded" as const, data: path.resolve(rest.data) });
 };
 
 // ---------------------------------------------------------------- on Azure

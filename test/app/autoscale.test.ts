@@ -6,6 +6,7 @@ import { deletePool, getPool } from "../../src/app/pools";
 import { pastRuns } from "../../src/app/replay";
 import { sampleRows, takeSamples } from "../../src/app/samples";
 import type { Pool } from "../../src/domain/pool";
+import { embeddedSettings } from "../../src/settings";
 import { samples } from "../../src/views/samples";
 import { type World, accepted, addMany, bootAll, makePool, makeWorkItem, newTask, openWorld } from "../support/world";
 
@@ -177,4 +178,14 @@ test("samples of one pool are not another's, though one name begins with the oth
   await addMany(world, "Other", [newTask("a")]);
   await tick();
   expect((await latest())["$ActiveTasks"]).toBe(0);
+});
+
+test("a short interval of the operator shortens what goes with it; its samples must divide a minute", () => {
+  const scaling = (autoscaleIntervalMs?: number) => embeddedSettings({ autoscaleIntervalMs }).scaling;
+  expect(scaling()).toBeUndefined();
+  expect(scaling(2000)).toEqual({ intervalMs: 2000, intervalLeastMs: 2000, enableEveryMs: 2000, samplePeriodMs: 2000 });
+  expect(scaling(600_000)).toEqual({ intervalMs: 600_000, intervalLeastMs: 300_000, enableEveryMs: 30_000, samplePeriodMs: 30_000 });
+  expect(scaling(45_000)?.samplePeriodMs).toBe(30_000);
+  expect(() => scaling(500)).toThrow("at least 1 s");
+  for (const wrong of [7000, 1500, 30_500]) expect(() => scaling(wrong)).toThrow("must divide a minute");
 });

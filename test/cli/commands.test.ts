@@ -70,6 +70,7 @@ describe("the command line itself", () => {
     [["workitem", "update", "w"], "Nothing is to be changed"],
     [["workitem", "update", "w", "--no-schedule", "--every", "1d"], "--no-schedule and a schedule cannot"],
     [["start", "--least-interval", "soon"], "--least-interval must be a duration"],
+    [["start", "--autoscale-interval", "often"], "--autoscale-interval must be a duration"],
     [["certificate", "show", "ab"], "THUMBPRINT must have 40 hexadecimal digits"],
     [["certificate", "add", "missing.pfx"], "There is no file"],
     [["certificate", "add", "/dev/null", "--format", "pem"], "--format must be pfx or cer"],

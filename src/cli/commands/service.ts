@@ -21,6 +21,7 @@ export const serviceCommands: readonly Command[] = [
       "allowed-host": { type: "string", multiple: true, value: "NAME", help: "a further host name that requests may name" },
       sync: { type: "string", value: "HOW", help: "normal (default) or full: full also survives a power cut, and is slower" },
       "least-interval": { type: "string", value: "TIME", help: "least interval and start window of a schedule (default 1m)" },
+      "autoscale-interval": { type: "string", value: "TIME", help: "how often formulas of pools are evaluated (default 15m; from 1s, to try things out)" },
       "allow-elevated": { type: "boolean", help: "tasks may ask to run as the service's own user" },
       "allow-tvm-users": { type: "boolean", help: "make users of this machine for people who want to log in to TVMs (as root only)" },
       "pool-tvms-max": { type: "string", value: "N", help: "TVMs of one pool at most (default 64)" },
@@ -61,6 +62,7 @@ async function start(call: Invocation): Promise<number> {
   const data = call.text("data");
   const port = call.text("port");
   const leastInterval = call.text("least-interval");
+  const autoscaleInterval = call.text("autoscale-interval");
   const limit = (option: string) => (call.text(option) === undefined ? undefined : parse.wholeNumber(`--${option}`, call.text(option) as string, 1, 10_000));
   const [poolTvmsMax, poolsMax, coresMax, workItemsMax] = ["pool-tvms-max", "pools-max", "cores-max", "work-items-max"].map(limit);
   const service = await startService({
@@ -70,6 +72,7 @@ async function start(call: Invocation): Promise<number> {
     ...(bind === undefined ? {} : { bind }),
     ...(call.texts("allowed-host").length ? { allowedHosts: [...call.texts("allowed-host")] } : {}),
     ...(leastInterval === undefined ? {} : { scheduleLeastMs: parse.milliseconds("--least-interval", leastInterval) }),
+    ...(autoscaleInterval === undefined ? {} : { autoscaleIntervalMs: parse.milliseconds("--autoscale-interval", autoscaleInterval) }),
     sync, allowElevated: call.flag("allow-elevated"), logLevel: level as (typeof LEVELS)[number],
   }).catch((error: unknown) => {
     throw startProblem(error);
