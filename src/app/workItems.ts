@@ -1,12 +1,13 @@
 // Use cases on work items. A job that is due at once is made here, and by the work item's process should this call end half way.
 import { type Rejection, isRejection, present, rejection } from "../domain/decider";
 import { jobKey, jobStream, workItemKey, workItemStream } from "../domain/ids";
-import type { JobSpec } from "../domain/job";
+import { type JobSpec, isOpen } from "../domain/job";
 import type { AutoPoolSpec, WorkItem, WorkItemChange, WorkItemCommand, WorkItemSpec } from "../domain/workItem";
 import type { Ports } from "../ports";
 import { type WorkItemRow, workItems } from "../views/workItems";
 import type { Call } from "./call";
 import { type Loaded, type Outcome, execute, load } from "./execute";
+import { queueManager } from "./managers";
 import { type Condition, sealedSpec } from "./pools";
 import { type Page, type Rows, scan } from "./rows";
 import { sealFiles } from "./secrets";
@@ -54,13 +55,14 @@ const sealedAutoPool = (ports: Ports, call: Call, autoPool: AutoPoolSpec): AutoP
 /** The part of an auto pool's name that no other has: a GUID, upper case as in the reference's samples (5.7). */
 export const uniqueName = (ports: Pick<Ports, "random">): string => ports.random.uuid().toUpperCase();
 
-/** Makes the job that the work item says it has; does nothing if it is there. */
+/** Makes the job that the work item says it has, and its job manager with it; does nothing if they are there. */
 export const makeRecentJob = async (ports: Ports, call: Call, item: WorkItem): Promise<void> => {
   if (item.recentJob === undefined) return;
   const { pool, autoPool, job } = item.spawnedFrom ?? item.spec;
   const { prefix: _, ...auto } = autoPool ?? {};
-  await execute(ports, "job", call.by, {
-    stream: jobStream(jobKey(item.account, item.name, item.generation, item.recentJob)),
+  const stream = jobStream(jobKey(item.account, item.name, item.generation, item.recentJob));
+  const outcome = await execute(ports, "job", call.by, {
+    stream,
     command: {
       type: "CreateJob",
       at: call.at,
@@ -73,6 +75,8 @@ export const makeRecentJob = async (ports: Ports, call: Call, item: WorkItem): P
       ...present({ autoPool: autoPool && (auto as AutoPoolSpec) }),
     },
   });
+  // Whoever is answered finds the manager there. The job's process makes it too, should this call end here.
+  if (!isRejection(outcome) && isOpen(outcome.state)) await queueManager(ports, stream, outcome.state, call.at);
 };
 
 /** `{account}.{work item}.{generation}`: what the keys of its jobs begin with. */

@@ -45,12 +45,25 @@ test("it is a task of its job as soon as the job is there, and goes before all o
   expect((await jobNow()).phase).toBe("active");
 });
 
-test("made once: not again when a step is repeated, nor after its user has deleted it; its name is taken from the start", async () => {
-  const { orchestrations } = world.ports;
-  const nudge = orchestrations.nudge;
-  // The job's process has not been there yet.
-  orchestrations.nudge = async (kind, stream) => (kind === "job" ? undefined : nudge(kind, stream));
+test("it is there when its work item's maker is answered, before any process has looked", async () => {
+  world.ports.orchestrations.nudge = async () => undefined;
   await managed();
+  expect(await taskOf(world, "manager")).toMatchObject({ name: "Manager", phase: "active" });
+  expect((await jobNow()).managerQueued).toBe(true);
+});
+
+test("made once: not again when a step is repeated, nor after its user has deleted it; its name is taken from the start", async () => {
+  // The call that makes the job dies before the manager is made, and its process has not been there yet.
+  const { eventStore, orchestrations } = world.ports;
+  const [append, nudge] = [eventStore.append, orchestrations.nudge];
+  eventStore.append = async (commits) => {
+    if (commits.some(({ stream }) => stream.startsWith("task-"))) throw new Error("killed here");
+    return append(commits);
+  };
+  orchestrations.nudge = async (kind, stream) => (kind === "pool" ? nudge(kind, stream) : undefined);
+  await expect(managed()).rejects.toThrow("killed here");
+  eventStore.append = append;
+  await world.pump.untilQuiet();
   const [mine, other] = accepted(await addTasks(world.ports, world.call(), "Render", JOB, [newTask("manager"), newTask("other")]));
   expect([isRejection(mine!) && mine.code, isRejection(other!)]).toEqual(["TaskExists", false]);
   // Nothing of the job is placed before its manager.
