@@ -197,7 +197,7 @@ export function processMachines(options: ProcessMachinesOptions): ProcessMachine
       await letGo(found.group, root);
       killLeftovers(found.hosted);
     }
-    for (const left of [root, `${root}.cache`, `${root}.certs`, `${root}.claim`, `${root}.next`]) await fs.promises.rm(left, { recursive: true, force: true, maxRetries: 3 });
+    for (const left of [root, `${root}.cache`, `${root}.certs`, `${root}.claim`, `${root}.next`, `${root}.retention`]) await fs.promises.rm(left, { recursive: true, force: true, maxRetries: 3 });
     await removeEmptyParents(path.dirname(root), place.roots);
     const rest = found && groups.get(found.group.id);
     if (rest && rest.tvms.length === 0) await endProcess(rest);

@@ -89,6 +89,7 @@ async function liveIn(spec: TvmSpec, shared: TvmShared, claim: Claim, asked: Pro
   shared.runner.killTvm(spec.root, spec.uid);
   if (why === "leave" || (why === "refused" && session && (await nobodyFollows(claim)))) {
     await fs.promises.rm(spec.root, { recursive: true, force: true });
+    await fs.promises.rm(retentionFile(spec.root), { force: true });
   }
   removeCertificates(spec.root);
   await fs.promises.rm(cacheFolder(spec), { recursive: true, force: true });
@@ -147,6 +148,7 @@ function prepareRoot(spec: TvmSpec): void {
 
 /** For a TVM that was reimaged: nothing is left of what its tasks wrote. */
 async function clearRoot(spec: TvmSpec, shared: TvmShared): Promise<void> {
+  await fs.promises.rm(retentionFile(spec.root), { force: true });
   await fs.promises.rm(spec.root, { recursive: true, force: true, maxRetries: 3 }).catch((error: NodeJS.ErrnoException) => {
     shared.log(`TVM ${spec.name}: not all files of its earlier boot could be removed: ${error.code}`);
   });
@@ -158,6 +160,11 @@ function ownerOf(spec: TvmSpec): Owner | undefined {
 
 function cacheFolder(spec: TvmSpec): string {
   return `${spec.root}.cache`;
+}
+
+/** Beside the root, which belongs to the TVM's tasks. */
+function retentionFile(root: string): string {
+  return `${root}.retention`;
 }
 
 // ---------------------------------------------------------------- a joined TVM
@@ -186,7 +193,7 @@ function openSession(spec: TvmSpec, joined: JoinAnswer, certificates: Certificat
   const trash = createTrash(spec, shared, context);
   const users = tvmUsers({ root: spec.root, uid: spec.uid, gid: spec.gid, allowed: shared.allowUsers, log: (message) => shared.log(`TVM ${spec.name}: ${message}`) });
   void users.removeAll();
-  const retention = createRetention((folder) => removeFolder(folder));
+  const retention = createRetention(retentionFile(spec.root), (folder) => removeFolder(folder), (message) => shared.log(`TVM ${spec.name}: ${message}`));
   const foldersToRemove = new Set<string>();
   let timer: NodeJS.Timeout | undefined;
   let timerAt = Infinity;

@@ -214,6 +214,25 @@ test("retention removes a folder after its time, and removeFolders at once", asy
   expect(fs.existsSync(path.join(world.root(tvm), "tasks/w"))).toBe(true);
 });
 
+test("retention outlives the agent: a task's folder goes at its time, though the agent was killed before", async () => {
+  world = await openWorld();
+  const agent = await world.startAgent();
+  const short = await submit("exit 0", { task: "short", retentionMs: 3_000 });
+  const long = await submit("exit 0", { task: "long", retentionMs: 3_600_000 });
+  await world.ended(tvm, short.key);
+  await world.ended(tvm, long.key);
+  agent.child.kill("SIGKILL");
+  await agent.exited;
+  expect(fs.existsSync(path.join(world.root(tvm), "tasks/w/j/short"))).toBe(true);
+  world.service.tvm(tvm).assigned.clear();
+  await world.startAgent([tvm], {}, 2);
+  await eventually(() => !fs.existsSync(path.join(world.root(tvm), "tasks/w/j/short")));
+  expect(fs.existsSync(path.join(world.root(tvm), "tasks/w/j/long"))).toBe(true);
+  world.service.tvm(tvm).leave = true;
+  world.service.news();
+  await eventually(() => !fs.existsSync(world.root(tvm)) && !fs.existsSync(`${world.root(tvm)}.retention`));
+});
+
 test("a start task runs once for each order, in the start folder, and its background processes stay", async () => {
   world = await openWorld();
   await world.startAgent();

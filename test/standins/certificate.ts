@@ -15,7 +15,8 @@ export function testCertificate(): TestCertificate {
   });
   const made = forge.pki.createCertificate();
   made.publicKey = forge.pki.publicKeyFromPem(publicKey);
-  made.serialNumber = `00${randomBytes(8).toString("hex")}`;
+  // A first byte that is never a superfluous 00, which some readers refuse.
+  made.serialNumber = `01${randomBytes(8).toString("hex")}`;
   made.validity.notBefore = new Date(Date.now() - 3_600_000);
   made.validity.notAfter = new Date(Date.now() + 86_400_000);
   const name = [{ name: "commonName", value: "localhost" }];
