@@ -38,13 +38,18 @@ export const addWorkItem = async (ports: Ports, call: Call, name: string, spec: 
 
 /** The account has as many active work items as it may have; one of a name that exists is refused for that. */
 const workItemQuota = async (ports: Ports, call: Call, name: string): Promise<Rejection | undefined> => {
+  const refusal = await quotaReached(ports, call);
+  if (!refusal) return undefined;
+  const [row] = await ports.views.get(workItems, [workItems.locate(workItemKey(call.account, name))]);
+  return row && !row.gone ? undefined : refusal;
+};
+
+const quotaReached = async (ports: Ports, call: Call): Promise<Rejection | undefined> => {
   const { workItemsMax } = ports.policy;
   if (workItemsMax === undefined) return undefined;
   const there = await ports.views.keys(workItems, { index: "active", prefix: `${call.account}.`, limit: workItemsMax });
   if (there.length < workItemsMax) return undefined;
-  const [row] = await ports.views.get(workItems, [workItems.locate(workItemKey(call.account, name))]);
-  if (row && !row.gone) return undefined;
-  return rejection("ActiveJobAndScheduleQuotaReached", `The account may have ${workItemsMax} active work items, and has them: end one first.`);
+  return rejection("ActiveJobAndScheduleQuotaReached", `The account may have ${workItemsMax} active work items, and has them: end or disable one first.`);
 };
 
 const sealedJob = (ports: Ports, call: Call, job: JobSpec): JobSpec =>
@@ -109,8 +114,12 @@ export const updateWorkItem = (
 export const disableWorkItem = (ports: Ports, call: Call, name: string, condition?: Condition<WorkItem>): Promise<Outcome<"workItem">> =>
   onWorkItem(ports, call, name, { type: "DisableWorkItem", at: call.at }, condition);
 
-export const enableWorkItem = (ports: Ports, call: Call, name: string, condition?: Condition<WorkItem>): Promise<Outcome<"workItem">> =>
-  onWorkItem(ports, call, name, { type: "EnableWorkItem", at: call.at }, condition);
+/** It counts as an active one again: refused when the account has as many of those as it may have. */
+export const enableWorkItem = async (ports: Ports, call: Call, name: string, condition?: Condition<WorkItem>): Promise<Outcome<"workItem">> => {
+  const refusal = await quotaReached(ports, call);
+  const withRoom: Condition<WorkItem> = (loaded) => condition?.(loaded) ?? (loaded.state.phase === "disabled" ? refusal : undefined);
+  return onWorkItem(ports, call, name, { type: "EnableWorkItem", at: call.at }, withRoom);
+};
 
 export const terminateWorkItem = (ports: Ports, call: Call, name: string, condition?: Condition<WorkItem>): Promise<Outcome<"workItem">> =>
   onWorkItem(ports, call, name, { type: "TerminateWorkItem", at: call.at }, condition);

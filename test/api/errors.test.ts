@@ -113,6 +113,23 @@ test("ActiveJobAndScheduleQuotaReached: as many active work items as the operato
   expect((await post("/workitems", { ...WORK_ITEM, name: "w3" })).status).toBe(201);
 });
 
+test("ActiveJobAndScheduleQuotaReached: a disabled work item makes room for another, and is enabled only when there is room again", async () => {
+  await service.close();
+  service = await openService({ policy: { allowElevated: false, poolTvmsMax: 50, workItemsMax: 1 } });
+  await post("/pools", POOL);
+  await post("/workitems", { ...WORK_ITEM, name: "w1" });
+  await post("/workitems/w1?disable");
+  expect((await post("/workitems", { ...WORK_ITEM, name: "w2" })).status).toBe(201);
+  expect(refusal(await post("/workitems/w1?enable"))).toBe("409 ActiveJobAndScheduleQuotaReached");
+  expect((await ask(service, "GET", "/workitems/w1")).json.state).toBe("disabled");
+  // What is no more active by it is not refused for it.
+  expect((await post("/workitems/w2?enable")).status).toBe(204);
+  expect(refusal(await post("/workitems/w9?enable"))).toBe("404 WorkItemNotFound");
+  expect(refusal(await ask(service, "POST", "/workitems/w1?enable", { headers: { "if-match": '"0x0"' } }))).toBe("412 ConditionNotMet");
+  await post("/workitems/w2?terminate");
+  expect((await post("/workitems/w1?enable")).status).toBe(204);
+});
+
 test("ServerBusy when others keep being faster", async () => {
   await post("/pools", POOL);
   const busy = { ...service.ports, eventStore: { ...service.ports.eventStore, append: async (commits: readonly unknown[]) => commits.map(() => "conflict" as const) } };

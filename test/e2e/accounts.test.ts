@@ -2,6 +2,7 @@
 // runs or touches anything of the other.
 import { createClient, type Client } from "../../src/cli/client";
 import { cli } from "../cli/terminal";
+import { testPfx } from "../standins/certificate";
 import { JOB, type Running, allCompleted, newData, pool, removeData, start, stop, until, workItem } from "../support/service";
 
 let service: Running;
@@ -70,11 +71,18 @@ test("keys are rotated without downtime, and an old one is dead at once", async 
 }, 30_000);
 
 test("an account that has something is not removed by mistake; a removed one is unknown at once", async () => {
-  const refused = await account("remove", "contoso");
-  expect([refused.code, refused.err]).toEqual([4, expect.stringContaining("still has pools and work items")]);
   const theirs = clientFor("contoso", (await keysOf("contoso")).primary);
+  const own = testPfx();
+  await theirs.addCertificate({ thumbprint: own.thumbprint, thumbprintAlgorithm: "sha1", data: own.cer.toString("base64"), certificateFormat: "cer" });
+  const refused = await account("remove", "contoso");
+  expect([refused.code, refused.err]).toEqual([4, expect.stringContaining("still has pools and work items and certificates")]);
   await theirs.deleteWorkItem("w");
   await theirs.deletePool("same");
+  await until(async () => {
+    const { code, err } = await account("remove", "contoso");
+    return code === 4 && err.includes("still has certificates.");
+  }, "certificates alone left");
+  await theirs.deleteCertificate(own.thumbprint);
   await until(async () => (await account("remove", "contoso")).code === 0, "the empty account removed");
   expect((await account("list", "--json")).json<{ account: string }[]>().map((one) => one.account)).toEqual(["local"]);
   await expect(theirs.getPool("same")).rejects.toMatchObject({ code: "AuthenticationFailed" });

@@ -33,7 +33,7 @@ export const accountCommands: readonly Command[] = [
   },
   {
     words: "account remove", operands: "NAME", operandsMin: 1, operandsMax: 1, connects: false,
-    summary: "Ends an account that has no pools and no work items: its keys are good no more.",
+    summary: "Ends an account that has no pools, no work items and no certificates: its keys are good no more.",
     options: { ...DATA, force: { type: "boolean", help: "also when it has some, or when no service runs that could say so: what it has stays and goes on" } },
     run: remove,
   },
@@ -108,15 +108,16 @@ async function remove(call: Invocation): Promise<number> {
   return EXIT.ok;
 }
 
-/** Pools of an account that nobody can sign for would run for ever: the running service is asked first, with the account's own key. */
+/** Pools of an account that nobody can sign for would run for ever, secrets of its certificates lie there for ever: the running service is asked first, with the account's own key. */
 async function mustBeEmpty(call: Invocation, name: string): Promise<void> {
   const client = createClient(() => findConnection(dataOf(call), {}, name), { signal: call.io.signal, patienceMs: 0 });
   try {
-    const [pools, workItems] = await Promise.all([some(client.listPools()), some(client.listWorkItems())]);
-    if (pools || workItems)
-      throw new Failure(EXIT.refused, `The account ${name} still has ${[pools ? "pools" : "", workItems ? "work items" : ""].filter(Boolean).join(" and ")}.`, "Delete them first, or say --force: then they stay, and nobody can reach them.");
+    const [pools, workItems, certificates] = await Promise.all([some(client.listPools()), some(client.listWorkItems()), some(client.listCertificates())]);
+    const has = [pools ? "pools" : "", workItems ? "work items" : "", certificates ? "certificates" : ""].filter(Boolean);
+    if (has.length > 0)
+      throw new Failure(EXIT.refused, `The account ${name} still has ${has.join(" and ")}.`, "Delete them first, or say --force: then they stay, and nobody can reach them.");
   } catch (error) {
-    if (error instanceof UnreachableError || (error instanceof Failure && error.exitCode === EXIT.unreachable)) throw new Failure(EXIT.refused, "No service runs that could say whether the account has pools or work items.", "Start it, or say --force.");
+    if (error instanceof UnreachableError || (error instanceof Failure && error.exitCode === EXIT.unreachable)) throw new Failure(EXIT.refused, "No service runs that could say whether the account has pools, work items or certificates.", "Start it, or say --force.");
     throw error;
   } finally {
     client.close();
