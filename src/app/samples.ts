@@ -1,7 +1,7 @@
 // Samples of pools whose autoscale is on: taken every period (task counts by the service, readings by the agents), read back for
 // evaluations, averaged after a day, forgotten after a week. Nothing here evaluates a formula.
 import type { Evaluating } from "../domain/autoscale/run";
-import { type Samples, type Series, samplesOf } from "../domain/autoscale/samples";
+import { type Samples, type Series, historyFrom, samplesOf } from "../domain/autoscale/samples";
 import { poolKey } from "../domain/ids";
 import { addMs } from "../domain/time";
 import type { Ports, ViewWrite } from "../ports";
@@ -171,23 +171,6 @@ const loadSamples = async (ports: Ports, pool: string, since: string, at: string
     ports.views.keys(samples, { index: "pool", prefix: `${pool}/`, after: `${pool}/${since}~`, reverse: true, limit: 1 }),
   ]);
   return { history: historyFrom(rows.filter(({ aggregated }) => !aggregated), Date.parse(at)), more: older.length > 0 };
-};
-
-/** The series of each metric up to an instant. */
-export const historyFrom = (rows: readonly SampleRow[], untilMs: number): Map<string, Series> => {
-  const history = new Map<string, { times: number[]; values: number[] }>();
-  for (const row of rows)
-    for (const [metric, list] of Object.entries(row.values)) {
-      let series = history.get(metric);
-      if (!series) history.set(metric, (series = { times: [], values: [] }));
-      for (const [index, value] of list.entries()) {
-        const time = row.times[index] as number;
-        if (value === null || time > untilMs) continue;
-        series.times.push(time);
-        series.values.push(value);
-      }
-    }
-  return history;
 };
 
 /** A pool made with autoscale has no samples yet. */

@@ -12,7 +12,7 @@ import { ServiceError, UnreachableError } from "./failures";
 import { type BulkProgress, type BulkResult, streamTasks } from "./stream";
 import { type Call, type Transport, type TransportOptions, createTransport, settle } from "./transport";
 import type {
-  CertificateResource, Constraints, Counts, FileEntry, FileRange, FileSlice, HistoryCommit, JobChange, JobResource, NewCertificate, NewPool, NewTask,
+  AutoScaleRecordResource, AutoScaleRunResource, CertificateResource, Constraints, Counts, EnableAutoScale, FileEntry, FileRange, FileSlice, HistoryCommit, JobChange, JobResource, NewCertificate, NewPool, NewTask,
   NewTvmUser, NewWorkItem, PoolResource, RemoveTvms, ResizePool, Setting, SizeResource, SshAccess, StoredFile, TaskResource, TvmResource,
   UploadAddress, WhyAnswer, WorkItemChange, WorkItemResource,
 } from "./resources";
@@ -59,6 +59,13 @@ export function createClient(where: Connection | (() => Connection), options: Tr
     resizePool: (pool: string, body: ResizePool) => act(["pools", pool], "resize", body),
     removeTvms: (pool: string, body: RemoveTvms) => act(["pools", pool], "removetvms", body),
     upgradePoolOs: (pool: string, targetOSVersion: string) => act(["pools", pool], "upgradeos", { targetOSVersion }),
+    /** The formula is evaluated within this request: `autoScaleRun` of the pool has the outcome. */
+    enableAutoScale: (pool: string, body: EnableAutoScale) => act(["pools", pool], "enableautoscale", body),
+    disableAutoScale: (pool: string) => act(["pools", pool], "disableautoscale"),
+    /** What a formula would say now; changes nothing. Autoscale of the pool must be on. */
+    evaluateAutoScale: async (pool: string, autoScaleFormula: string) => parse<AutoScaleRunResource>((await act(["pools", pool], "evaluateautoscale", { autoScaleFormula })).body),
+    /** Samples and evaluations of the last 1 to 192 hours. */
+    autoScaleRecord: (pool: string, hours = 24) => get<AutoScaleRecordResource>(["batchledger", "autoscale", pool], { query: { hours: String(hours) }, versioned: false }),
     stopResize: (pool: string) => act(["pools", pool], "stopresize"),
     deletePool: (pool: string) => call("DELETE", ["pools", pool]),
     listTvms: (pool: string, query?: ListOptions) => list<TvmResource>(["pools", pool, "tvms"], query),

@@ -7,8 +7,10 @@ import type { NewPool } from "./resources";
 export const DEFAULT_POOL = "default";
 const TVMS_MAX = 16;
 
+type SizedPool = NewPool & { readonly targetDedicated: number };
+
 /** The pool's name, and whether it was made just now. */
-export async function choosePool(client: Client, cores = availableParallelism()): Promise<{ pool: string; made?: NewPool }> {
+export async function choosePool(client: Client, cores = availableParallelism()): Promise<{ pool: string; made?: SizedPool }> {
   const names: string[] = [];
   for await (const pool of client.listPools({ pageSize: 100 })) {
     if (pool.state !== "active") continue;
@@ -29,7 +31,7 @@ export async function choosePool(client: Client, cores = availableParallelism())
 }
 
 /** One task a core: one-core TVMs up to 16, then more tasks on each. */
-export function defaultPool(cores: number): NewPool {
+export function defaultPool(cores: number): SizedPool {
   const targetDedicated = Math.max(1, Math.min(cores, TVMS_MAX));
   return {
     name: DEFAULT_POOL, osFamily: "4", tvmSize: "small", targetDedicated,

@@ -4,12 +4,13 @@
 export const EXIT = { ok: 0, failed: 1, usage: 2, unreachable: 3, refused: 4, internal: 70, interrupted: 130 } as const;
 export type ExitCode = (typeof EXIT)[keyof typeof EXIT];
 
-/** An error with advice, shown as "error: MESSAGE" and below it the hint. */
+/** An error with advice, shown as "error: MESSAGE" and below it the excerpt, which may have several lines, and the hint. */
 export class Failure extends Error {
   constructor(
     readonly exitCode: ExitCode,
     message: string,
     readonly hint?: string,
+    readonly more: { readonly code?: string; readonly excerpt?: string } = {},
   ) {
     super(message);
     this.name = "Failure";
@@ -60,8 +61,8 @@ const ADVICE: Readonly<Record<string, string>> = {
 };
 
 /** How an error is told: exit code, message, advice. */
-export function explain(error: unknown): { exitCode: ExitCode; message: string; hint?: string; code?: string } {
-  if (error instanceof Failure) return { exitCode: error.exitCode, message: error.message, ...(error.hint ? { hint: error.hint } : {}) };
+export function explain(error: unknown): { exitCode: ExitCode; message: string; hint?: string; code?: string; excerpt?: string } {
+  if (error instanceof Failure) return { exitCode: error.exitCode, message: error.message, ...(error.hint ? { hint: error.hint } : {}), ...error.more };
   if (error instanceof UnreachableError) {
     return { exitCode: EXIT.unreachable, message: error.message, hint: "Is the service running? Start it with `batchledger start`, or say where it is: --data DIR or BATCHLEDGER_URL." };
   }

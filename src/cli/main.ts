@@ -3,6 +3,8 @@ import { readFileSync } from "node:fs";
 import path from "node:path";
 import { type Command, helpOf, runCommand } from "./command";
 import { accountCommands } from "./commands/account";
+import { autoscaleCommands } from "./commands/autoscale";
+import { autoscaleRecordCommands } from "./commands/autoscaleRecord";
 import { autoscaleTestCommand } from "./commands/autoscaleTest";
 import { certificateCommands } from "./commands/certificate";
 import { demoCommand } from "./commands/demo";
@@ -18,7 +20,7 @@ import { tvmCommands } from "./commands/tvm";
 import { workCommands } from "./commands/work";
 import { workItemCommands } from "./commands/workItem";
 import { EXIT, explain } from "./failures";
-import { type Io, clean } from "./output";
+import { type Io, clean, cleanLines } from "./output";
 
 /** In the order of the overview. */
 export const COMMANDS: readonly Command[] = [
@@ -33,7 +35,7 @@ export const COMMANDS: readonly Command[] = [
   ...poolCommands,
   ...certificateCommands,
   ...tvmCommands,
-  autoscaleTestCommand,
+  ...autoscaleCommands, ...autoscaleRecordCommands, autoscaleTestCommand,
   ...serviceCommands.slice(1),
   ...accountCommands,
   ...dataCommands,
@@ -94,9 +96,9 @@ function tell(error: unknown, asJson: boolean, io: Io): number {
     io.err("Interrupted.\n");
     return EXIT.interrupted;
   }
-  const { exitCode, message, hint, code } = explain(error);
+  const { exitCode, message, hint, code, excerpt } = explain(error);
   if (asJson) io.err(`${JSON.stringify({ error: { message, ...(code ? { code } : {}), ...(hint ? { hint } : {}) }, exitCode })}\n`);
-  else io.err(`error: ${clean(message)}\n${hint ? `  ${clean(hint)}\n` : ""}`);
+  else io.err(`error: ${clean(message)}\n${excerpt ? cleanLines(excerpt) : ""}${hint ? `  ${clean(hint)}\n` : ""}`);
   if (io.env["BATCHLEDGER_TRACE"]) io.err(`${(error as Error).stack}\n`);
   return exitCode;
 }

@@ -51,7 +51,7 @@ const shown = (value: string | number | undefined): string => {
 };
 
 /** Characters as a terminal counts them: East Asian wide ones twice, combining ones not. */
-const width = (text: string): number => {
+export const width = (text: string): number => {
   let columns = 0;
   for (const character of text.normalize("NFC")) {
     if (/\p{Mark}/u.test(character)) continue;

@@ -14,7 +14,13 @@ export interface NewPool {
   readonly name: string;
   readonly osFamily: string;
   readonly tvmSize: string;
-  readonly targetDedicated: number;
+  /** Left out of a pool with a formula. */
+  readonly targetDedicated?: number;
+  readonly enableAutoScale?: boolean;
+  readonly autoScaleFormula?: string;
+  readonly autoScaleEvaluationInterval?: string;
+  /** Of this service: holds whatever the formula says. */
+  readonly autoScaleMaxDedicated?: number;
   readonly resizeTimeout?: string;
   readonly maxTasksPerTVM?: number;
   readonly communication?: boolean;
@@ -62,6 +68,55 @@ export interface ResizePool {
   readonly tvmDeallocationOption?: string;
 }
 
+/** What is left out keeps its value while autoscale is on. */
+export interface EnableAutoScale {
+  readonly autoScaleFormula?: string;
+  readonly autoScaleEvaluationInterval?: string;
+  readonly autoScaleMaxDedicated?: number;
+}
+
+/** One evaluation of a formula. */
+export interface AutoScaleRunResource {
+  readonly timestamp: string;
+  readonly results: string;
+  readonly error?: { readonly code: string; readonly message: string; readonly values: readonly { readonly name: string; readonly value: string }[] };
+}
+
+/** Samples and evaluations of a pool, oldest first. */
+export interface AutoScaleRecordResource {
+  readonly at: string;
+  readonly pool: string;
+  readonly target: number;
+  readonly currentDedicated: number;
+  readonly taskSlots: number;
+  readonly tvmSize: string;
+  /** Missing: autoscale is off. */
+  readonly autoScale?: { readonly formula: string; readonly intervalMs: number; readonly targetMax?: number; readonly dueAt: string };
+  readonly samplePeriodMs: number;
+  readonly wantedPercent: number;
+  /** Of five minutes each, from `start`; `times` in milliseconds since 1970, `values` by metric. An aggregated one is an average of the five minutes. */
+  readonly samples: readonly {
+    readonly start: string;
+    readonly times: readonly number[];
+    readonly values: Readonly<Record<string, readonly (number | null)[]>>;
+    readonly aggregated: boolean;
+  }[];
+  readonly runs: readonly AutoScalePastRun[];
+}
+
+export interface AutoScalePastRun {
+  readonly at: string;
+  readonly formula: string;
+  readonly results: string;
+  readonly error?: { readonly code: string; readonly message: string; readonly detail: string; readonly line: number; readonly column: number };
+  readonly targetBefore: number;
+  readonly target: number;
+  readonly option: string;
+  readonly inputs: { readonly currentDedicated: number; readonly taskSlots: number; readonly seed: number; readonly periodMs: number; readonly wantedPercent: number; readonly targetMax?: number };
+  /** Whether it gave the same when it was made again from what is stored of it. */
+  readonly replayed: "same" | "different" | "unknown";
+}
+
 export interface RemoveTvms {
   readonly tvmList: readonly string[];
   readonly resizeTimeout?: string;
@@ -102,6 +157,9 @@ export interface PoolResource {
   readonly maxTasksPerTVM: number;
   readonly creationTime: string;
   readonly resizeError?: { readonly code: string; readonly message?: string };
+  readonly enableAutoScale?: boolean;
+  readonly autoScaleFormula?: string;
+  readonly autoScaleRun?: AutoScaleRunResource;
   readonly [more: string]: unknown;
 }
 

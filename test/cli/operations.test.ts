@@ -6,8 +6,8 @@ import { COMMANDS } from "../../src/cli/main";
 const REACHED: Readonly<Record<string, string>> = {
   ListPools: "pool list", GetPool: "pool show", HeadPool: "(GetPool says more)", AddPool: "pool create", ResizePool: "pool resize", StopPoolResize: "pool stop", DeletePool: "pool delete",
   PatchPool: "(definitions are JSON: the client library, or any HTTP client)", UpdatePoolProperties: "(as PatchPool)", UpgradePoolOS: "pool upgrade-os", RemoveTVMs: "tvm remove",
-  EnableAutoScale: "(as PatchPool)", DisableAutoScale: "(as PatchPool)", EvaluateAutoScale: "autoscale test",
-  EnablePoolAutoScale: "(as PatchPool)", DisablePoolAutoScale: "(as PatchPool)", EvaluatePoolAutoScale: "autoscale test",
+  EnableAutoScale: "autoscale enable", DisableAutoScale: "autoscale disable", EvaluateAutoScale: "autoscale evaluate",
+  EnablePoolAutoScale: "autoscale enable", DisablePoolAutoScale: "autoscale disable", EvaluatePoolAutoScale: "autoscale evaluate",
   ListTVMs: "tvms", GetTVM: "tvm show", RebootTVM: "tvm reboot", ReimageTVM: "tvm reimage", GetTVMRdpFile: "tvm rdp", GetTVMSsh: "tvm ssh",
   AddTVMUser: "tvm user", UpdateTVMUser: "tvm user", DeleteTVMUser: "tvm user", ListSizes: "sizes",
   ListWorkItems: "ps", GetWorkItem: "workitem show", HeadWorkItem: "(GetWorkItem says more)", AddWorkItem: "workitem create", UpdateWorkItem: "workitem update", PatchWorkItem: "workitem update",

@@ -1,6 +1,7 @@
 // batchledger pool ..., batchledger tvms: pools and their machines.
 import type { Command, Invocation } from "../command";
 import { EXIT, Failure, ServiceError } from "../failures";
+import { withFormula } from "../formulas";
 import { clean, json, plural, spell, table, when } from "../output";
 import * as parse from "../options";
 import type { PoolResource, TvmResource } from "../resources";
@@ -14,6 +15,7 @@ export const poolCommands: readonly Command[] = [
     summary: "Makes a pool of task virtual machines (TVMs).",
     options: {
       tvms: { type: "string", value: "N", help: "how many TVMs (default 2)" },
+      "autoscale-formula": { type: "string", value: "TEXT", help: "a formula says how many, instead of --tvms" },
       slots: { type: "string", value: "N", help: "tasks at once on each TVM (default 1; at most 4 a core)" },
       size: { type: "string", value: "SIZE", help: "of `batchledger sizes` (default small)" },
       fill: { type: "string", value: "HOW", help: "spread (default) or pack: which TVM gets the next task" },
@@ -57,21 +59,25 @@ export const poolCommands: readonly Command[] = [
 async function createPool(call: Invocation): Promise<number> {
   const client = call.client();
   const name = parse.name("A pool's name", call.operands[0]);
-  const target = parse.wholeNumber("--tvms", call.text("tvms") ?? "2", 0, 10_000);
+  const formula = call.text("autoscale-formula");
+  if (formula !== undefined && call.text("tvms") !== undefined) throw new Failure(EXIT.usage, "--autoscale-formula and --tvms cannot be used together.");
+  const size = formula === undefined
+    ? { targetDedicated: parse.wholeNumber("--tvms", call.text("tvms") ?? "2", 0, 10_000) }
+    : { enableAutoScale: true, autoScaleFormula: formula };
   const fill = (call.text("fill") ?? "spread").toLowerCase();
   if (fill !== "spread" && fill !== "pack") throw new Failure(EXIT.usage, "--fill must be spread or pack.");
   const startTask = call.text("start-task");
   const certificates = call.texts("certificate").map((text) => parse.certificateReference("--certificate", text));
-  await client.createPool({
-    name, osFamily: "4", tvmSize: call.text("size") ?? "small", targetDedicated: target,
+  await withFormula(formula ?? "", () => client.createPool({
+    name, osFamily: "4", tvmSize: call.text("size") ?? "small", ...size,
     maxTasksPerTVM: parse.wholeNumber("--slots", call.text("slots") ?? "1", 1, 1000),
     schedulingPolicy: { tvmFillType: fill === "pack" ? "Pack" : "Spread" },
     ...(startTask === undefined ? {} : { startTask: { commandLine: startTask, waitForSuccess: true } }),
     ...(certificates.length === 0 ? {} : { certificateReferences: certificates }),
-  });
+  }));
   if (call.flag("wait")) await poolReady(call, name);
   if (call.json) json(call.io, await client.getPool(name));
-  else call.io.out(`Pool ${name}: ${plural(target, "TVM")}${call.flag("wait") ? " ready" : " on the way"}.\n`);
+  else call.io.out(`Pool ${name}: ${plural(size.targetDedicated ?? (await client.getPool(name)).targetDedicated, "TVM")}${call.flag("wait") ? " ready" : " on the way"}.\n`);
   return EXIT.ok;
 }
 

@@ -8,7 +8,40 @@ export interface Series {
 }
 
 /** By the name of the metric; a metric without samples may be missing. */
-export type History = ReadonlyMap<string, Series>;
+export type History = Pick<ReadonlyMap<string, Series>, "get">;
+
+/** Samples as they are kept: for each of the times a value of each metric, or null where there was nothing to measure. */
+export interface Recorded {
+  readonly times: readonly number[];
+  readonly values: Readonly<Record<string, readonly (number | null)[]>>;
+}
+
+/** The series of each metric up to an instant, of records that are oldest first. */
+export const historyFrom = (records: readonly Recorded[], untilMs: number): Map<string, Series> => {
+  const history = new Map<string, { times: number[]; values: number[] }>();
+  for (const record of records)
+    for (const [metric, list] of Object.entries(record.values)) {
+      let series = history.get(metric);
+      if (!series) history.set(metric, (series = { times: [], values: [] }));
+      for (const [index, value] of list.entries()) {
+        const time = record.times[index] as number;
+        if (value === null || time > untilMs) continue;
+        series.times.push(time);
+        series.values.push(value);
+      }
+    }
+  return history;
+};
+
+/** What of a history was there at an instant; metrics that nobody asks for cost nothing. */
+export const historyUntil = (history: History, untilMs: number): History => ({
+  get: (metric) => {
+    const series = history.get(metric);
+    if (!series) return undefined;
+    const end = firstAtOrAfter(series.times, untilMs + 1);
+    return end === series.times.length ? series : { times: series.times.slice(0, end), values: series.values.slice(0, end) };
+  },
+});
 
 /** From `fromMs` (inclusive) to `toMs` (exclusive). */
 export interface Window {
