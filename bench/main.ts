@@ -1,5 +1,5 @@
 // `npm run bench [-- figure ...] [-- --smoke]`: measures the built service as a user has it, and prints one JSON line a figure.
-// Figures: submit, throughput, latency, queue, views; and by name only, against the stand-ins for Azure: azure, azure-faults. Every line says what the machine itself could do in the same run where
+// Figures: submit, throughput, latency, queue, views; and by name only: autoscale, and against the stand-ins for Azure azure and azure-faults. Every line says what the machine itself could do in the same run where
 // that is the measure. Ratios travel between machines, absolute times do not.
 import { execFileSync, spawnSync } from "node:child_process";
 import path from "node:path";
@@ -160,6 +160,7 @@ const forwarded = (): string[] | undefined => {
   const [name, count] = chosen;
   const more = count ?? (smoke ? "40" : undefined);
   const root = path.resolve(__dirname, "..", "..");
+  if (name === "autoscale") return [path.join(__dirname, "autoscale.js"), ...(count !== undefined ? [count] : smoke ? ["200"] : [])];
   if (name === "azure") return [path.join(__dirname, "azure.js"), ...(more === undefined ? [] : [more])];
   if (name === "azure-faults") return ["--require", path.join(root, "test", "agent", "register.js"), path.join(root, "test", "standins", "azureFaults.ts"), ...(more === undefined ? [] : [more])];
   return undefined;

@@ -23,3 +23,12 @@ test("each figure is one JSON line", () => {
     expect(unit).toMatch(/^(tasks\/s|ms|s|MiB)$/);
   }
 }, 180_000);
+
+test("autoscale: pools are evaluated in one pass, and every formula's time is printed", () => {
+  const output = execFileSync(process.execPath, [path.resolve(__dirname, "..", "..", "dist", "bench", "main.js"), "autoscale", "--smoke"], { encoding: "utf8" });
+  const lines = output.trim().split("\n").map((line) => JSON.parse(line) as { figure: string; value: number; unit: string; pools?: number });
+  expect(lines.filter(({ figure }) => figure.startsWith("a formula of ")).map(({ unit }) => unit)).toEqual(["us", "us", "us"]);
+  expect(lines.filter(({ figure }) => figure.startsWith("hostile: "))).toHaveLength(8);
+  expect(lines.slice(-2)).toMatchObject([{ figure: "one sample of each pool", pools: 200 }, { figure: "pools evaluated in one pass", pools: 200 }]);
+  for (const { value } of lines) expect(value).toBeGreaterThan(0);
+}, 60_000);
