@@ -36,7 +36,7 @@ const MUTANTS = [
   ["sweep: a TVM that is back keeps its tasks", "src/app/react.ts", "if (held.length === 0 || !(await still())) return;", "if (held.length === 0) return;", "test/app/lives.test.ts"],
   ["placement: a TVM that leaves after its tasks", "src/app/place.ts", "await takeStill(ports, { tvm, reason: \"tvmLost\", option: \"requeue\" }, at)", "await takeFrom(ports, tvm, \"tvmLost\", \"requeue\", at)", "test/app/lives.test.ts", ["import { takeStill } from \"./react\";", "import { takeFrom } from \"./react\";"]],
   ["deletion: rows of tasks that are forgotten", "src/process/jobStep.ts", "    if (there === 0) return true;", "", "test/app/lives.test.ts"],
-  ["deletion: what the feed brings late", "src/process/jobStep.ts", "  if (at < due) return wakeAt(due);\n  await forgetTasks(ports, keyOf(stream));", "  if (at < due) return wakeAt(due);", "test/sim/sim.test.ts"],
+  ["deletion: what the feed brings late", "src/process/jobStep.ts", "  if (at < due) return wakeAt(due);\n  await forgetTasks(ports, keyOf(stream));", "  if (at < due) return wakeAt(due);", "test/app/lives.test.ts"],
   ["sync: files are on the disk before they have their name", "src/adapters/folderFiles.ts", "await handle.sync();", "", "test/contract/folderFiles.test.ts"],
   ["signature: compared at all", "src/api/auth.ts", "if (timingSafeEqual(createHmac(\"sha256\", secret).update(text, \"utf8\").digest(), given)) return true;", "return true;", "test/api/auth.test.ts"],
 ];

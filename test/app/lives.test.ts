@@ -180,20 +180,19 @@ describe("a TVM that falls silent", () => {
   test("and is back before a slow sweep comes to it keeps what it was given since", async () => {
     await makePool(world, "Pool-A", { targetDedicated: 1 });
     await makeWorkItem(world);
-    const { query } = world.ports.views;
+    const { keys } = world.ports.views;
     let agents = new Map<string, Agent>();
     // The sweep sees the TVM start; before it looks at what it holds the TVM has joined and got a task.
-    world.ports.views.query = async (view, asked) => {
-      const found = await query(view, asked);
-      if (asked.index === "unfit" && agents.size === 0) {
-        expect(found).toHaveLength(1);
+    world.ports.views.keys = async (view, asked) => {
+      if (asked.index === "tvm" && agents.size === 0) {
+        world.ports.views.keys = keys;
         agents = await bootAll(world);
         await addMany(world, "Render", [newTask("a")]);
       }
-      return found;
+      return keys(view, asked);
     };
     await world.sweep();
-    world.ports.views.query = query;
+    expect(agents.size).toBe(1);
     expect(await taskOf(world, "a")).toMatchObject({ phase: "assigned", attempt: 1, requeueCount: 0 });
   });
 
@@ -375,6 +374,21 @@ describe("closing a job", () => {
     await world.pass(200);
     expect(isRejection(await getJob(world.ports, world.call(), "Render", JOB))).toBe(true);
     expect(await at.keys(tasks, { index: "name", prefix: "", limit: 9 })).toEqual([]);
+  });
+
+  test.each([20_000, 500_000])("deleted: a row that a slow request writes %d ms after it was gone goes too", async (late) => {
+    await makeWorkItem(world);
+    await addMany(world, "Render", [newTask("a")]);
+    const at = world.ports.views;
+    const place = tasks.locate(`local.render.1.${JOB}.a`);
+    const [row] = await at.get(tasks, [place]);
+    accepted(await deleteJob(world.ports, world.call(), "Render", JOB));
+    await world.pump.untilQuiet();
+    await world.pass(late);
+    await at.write([{ view: tasks, partition: place.partition, rows: [{ from: 0, row: row! }], counters: { active: 1 } }]);
+    await world.pass(700_000);
+    expect(await at.keys(tasks, { index: "name", prefix: "", limit: 9 })).toEqual([]);
+    expect(await at.counters(tasks, "")).toEqual({});
   });
 
   test("its time is over: it is ended as if terminated, with the reason", async () => {

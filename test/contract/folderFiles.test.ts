@@ -1,7 +1,7 @@
 // What is the folder store's own: signed addresses and what they allow, links that lead nowhere, and what a killed process
 // leaves behind.
 
-import { mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, open as openFile, readdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { execFileSync } from "node:child_process";
@@ -143,4 +143,18 @@ test("a name cannot be a file and a folder at once: the second is refused, the f
   await files.put("inputs/c/d", Buffer.from("file"));
   await expect(files.put("inputs/c", Buffer.from("x"))).rejects.toThrow("both a file and a folder");
   expect((await files.list("inputs/")).map(({ path: name }) => name)).toEqual(["inputs/a", "inputs/c/d"]);
+});
+
+test("what was put is on the disk, and so is its name, before the answer", async () => {
+  const handle = await openFile(path.join(folder, "any"), "w");
+  const prototype = Object.getPrototypeOf(handle) as { sync(): Promise<void> };
+  await handle.close();
+  const synced = jest.spyOn(prototype, "sync");
+  try {
+    await open().put("inputs/a.txt", Buffer.from("kept"));
+    // The file, and a folder that names it.
+    expect(synced.mock.calls.length).toBeGreaterThanOrEqual(2);
+  } finally {
+    synced.mockRestore();
+  }
 });

@@ -102,6 +102,7 @@ const TAMPER: Readonly<Record<keyof typeof CHECKERS, (history: Tampered) => void
   deallocationIsRespected: (history) => {
     const stream = queue(history, "removed");
     assign(history, stream, 1);
+    add(history, stream, { type: "TaskStarted", attempt: 1 });
     add(history, `tvm-${tvmIn(history).key}`, { type: "TvmLeaving", option: "taskcompletion" });
     add(history, stream, { type: "TaskRequeued", attempt: 1, reason: "tvmRemoved" });
   },

@@ -47,8 +47,11 @@ type AnyTold = Told<unknown, DomainEvent & Record<string, unknown>>;
 
 const toldOf = (history: History): AnyTold[] => {
   const states = new Map<string, unknown>();
+  const closing = new Set<string>();
   return history.stored.flatMap((stored, index) => {
     const { stream, events } = stored.commit;
+    if (events.some(({ type }) => type === "JobDeletionStarted")) closing.add(keyOf(stream));
+    if (beginsAnew(stored.commit, closing)) states.delete(stream);
     const decider = deciderFor(categoryOf(stream));
     return events.map((event): AnyTold => {
       const before = states.has(stream) ? states.get(stream) : decider.initial;
@@ -57,6 +60,9 @@ const toldOf = (history: History): AnyTold[] => {
     });
   });
 };
+
+/** A request that was under way when its job was deleted may add its task after that was forgotten: it will be forgotten too. */
+const beginsAnew = ({ stream, version }: Commit, closing: ReadonlySet<string>): boolean => version === 1 && categoryOf(stream) === "task" && closing.has(parentOf(keyOf(stream)));
 
 type TaskTold = Told<Task, Record<string, unknown> & { type: string; attempt?: number; tvm?: string; pool?: string; reason?: string; exitCode?: number; error?: { message?: string } }>;
 
@@ -260,7 +266,8 @@ const deallocationIsRespected: Checker = (history) => {
     const tvm = tvmOf(before as Task);
     const said = options.get(tvm) ?? [];
     const error = (event["error"] as { message?: string } | undefined)?.message;
-    if (event.type === "TaskRequeued" && event["reason"] === "tvmRemoved" && !said.includes("requeue")) wrong.push(`${stream} was requeued by the removal of ${tvm}, which was to leave with ${said.join() || "nothing"}`);
+    // What was given to it while it left, and never ran, may wait again in any case.
+    if (event.type === "TaskRequeued" && event["reason"] === "tvmRemoved" && (before as Task).phase === "running" && !said.includes("requeue")) wrong.push(`${stream} was requeued by the removal of ${tvm}, which was to leave with ${said.join() || "nothing"}`);
     if (event.type === "TaskCompleted" && error === REMOVED && !said.includes("terminate")) wrong.push(`${stream} was ended by the removal of ${tvm}, which was to leave with ${said.join() || "nothing"}`);
   }
   return wrong;
@@ -316,7 +323,11 @@ const versionsAreGapless: Checker = (history) => {
   const wrong: string[] = [];
   const gapless = (commits: readonly Commit[], where: string): void => {
     const last = new Map<string, number>();
-    for (const { stream, version } of commits) {
+    const closing = new Set<string>();
+    for (const commit of commits) {
+      const { stream, version, events } = commit;
+      if (events.some(({ type }) => type === "JobDeletionStarted")) closing.add(keyOf(stream));
+      if (beginsAnew(commit, closing)) last.delete(stream);
       if (version !== (last.get(stream) ?? 0) + 1) wrong.push(`${where}: ${stream} has version ${version} after ${last.get(stream) ?? 0}`);
       last.set(stream, version);
     }

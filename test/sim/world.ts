@@ -118,16 +118,22 @@ export const openWorld = async (options: WorldOptions) => {
     if (!invocation?.name.startsWith("schedulePool") || port !== "views") return;
     const view = (args[0] as ViewLayout).name;
     if (view === "tvms" && method === "get")
-      for (const row of answer as (Row | undefined)[]) if (row) invocation.tvms.set(`${String(row["account"])}.${String(row["pool"])}.${String(row["name"])}`.toLowerCase(), String(row["phase"]));
+      for (const row of answer as (Row | undefined)[]) {
+        if (!row) continue;
+        const key = `${String(row["account"])}.${String(row["pool"])}.${String(row["name"])}`.toLowerCase();
+        if (invocation.tvms.get(key) === "ready" && row["phase"] !== "ready") invocation.changed = true;
+        invocation.tvms.set(key, String(row["phase"]));
+      }
     if (view === "jobs" && method === "query")
       for (const { row } of answer as { row: Row & { workItem: string; spec: { priority: number } } }[]) invocation.jobs.set(`${row.workItem}.${row.id}`, row.spec.priority);
     if (view === "tasks" && method === "keys" && (args[1] as { index: string }).index === "queue")
       invocation.waiting.set((args[1] as { prefix: string }).prefix.slice(0, -1), (answer as string[]).map(parseQueued).filter(({ affinity, exclusive, manager }) => affinity === undefined && !exclusive && !manager).map(({ task }) => task));
   };
 
-  const sightOf = ({ tvms, jobs, waiting }: Invocation): Sight => ({
+  // Where a TVM went while it was placed on, what was meant for it waits on: nothing can be said of the order then.
+  const sightOf = ({ tvms, jobs, waiting, changed }: Invocation): Sight => ({
     tvms: Object.fromEntries(tvms),
-    jobs: [...jobs].map(([job, priority]) => ({ job, priority, waiting: waiting.get(job) ?? [] })),
+    jobs: changed ? [] : [...jobs].map(([job, priority]) => ({ job, priority, waiting: waiting.get(job) ?? [] })),
   });
 
   // ---------------------------------------------------------------- HTTP
