@@ -65,7 +65,7 @@ test("what is not its own any more ends without a report, and its slot is free o
   expect(runs(agent.accept({ ...quiet, run: [task("a"), task("b")] }, 3))).toEqual([]);
 });
 
-test("a time limit counts from the start and is told as the seed says", () => {
+test("case 34: a time limit counts from the start and is told as the seed says", () => {
   const { agent, exchange } = agentWith(1);
   agent.accept({ ...quiet, run: [task("a", { maxWallClockMs: 1000 })] }, 0);
   expect(agent.nextDueMs()).toBe(Infinity);

@@ -66,7 +66,7 @@ test("finds node on PATH", async () => {
   expect(world.read(tvm, "tasks", "w", "j", one.task, "stdout.txt")).toBe("42\n");
 });
 
-test("tells what cannot be started, and why", async () => {
+test("case 39: tells what cannot be started, and why", async () => {
   world = await openWorld();
   await world.startAgent();
   const cases: [string | { line: string }, string, Partial<Parameters<typeof assignment>[1]>?][] = [
@@ -84,7 +84,7 @@ test("tells what cannot be started, and why", async () => {
   }
 });
 
-test("a time limit ends the whole tree, also what left its session", async () => {
+test("case 34: a time limit ends the whole tree, also what left its session", async () => {
   world = await openWorld();
   await world.startAgent();
   const one = await submit("trap '' TERM; setsid sh -c 'trap \"\" TERM; sleep 1000 & setsid sleep 1000 & wait' & (setsid sleep 1000 &) ; sleep 1000 & wait; sleep 1000", { maxWallClockMs: 500 });
@@ -388,7 +388,7 @@ describe("resource files", () => {
     expect(world.read(tvm, "tasks/w/j", last.task, "stdout.txt")).toBe("two");
   });
 
-  test("that cannot be had end the task without running it", async () => {
+  test("case 38: that cannot be had end the task without running it", async () => {
     world = await openWorld();
     const agent = await world.startAgent();
     const one = await submit("touch $WATASK_TVM_ROOT_DIR/shared/ran", { resourceFiles: [{ blobSource: world.service.blobUrl("missing"), filePath: "x" }] });

@@ -99,7 +99,7 @@ describe("files", () => {
   const files = `${JOB}/tasks/t1/files`;
   const get = (target: string, headers: Record<string, string> = {}) => ask(service, "GET", target, { headers });
 
-  test("of a task, listed with back slashes, lengths as text, folders without properties", async () => {
+  test("case 55: of a task, listed with back slashes, lengths as text, folders without properties", async () => {
     const got = await ask(service, "GET", files, { query: { recursive: "true" } });
     expect(got.json["odata.metadata"]).toBe(`${BASE}/$metadata#files`);
     expect(got.json.value).toEqual([

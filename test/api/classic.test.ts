@@ -448,7 +448,7 @@ describe("tasks", () => {
     expect(refusal(await post(`${JOB}/tasks`, { ...TASK, name: "T1" }))).toBe("409 TaskExists");
   });
 
-  test("a running task shows its TVM with the pool's name in lower case", async () => {
+  test("case 33: a running task shows its TVM with the pool's name in lower case", async () => {
     await post("/pools", { ...POOL, name: "P1" });
     await post("/workitems", WORK_ITEM);
     await post(`${JOB}/tasks`, TASK);

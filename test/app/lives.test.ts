@@ -578,7 +578,7 @@ describe("work items", () => {
   });
 });
 
-test("priorities: the higher job's tasks first, what runs goes on; equal ones share", async () => {
+test("case 51: priorities: the higher job's tasks first, what runs goes on; equal ones share", async () => {
   await makePool(world, "Pool-A", { maxTasksPerTvm: 1 });
   for (const [name, priority] of [["Low", 0], ["High", 10], ["Peer", 10]] as const) await makeWorkItem(world, name, { priority });
   for (const name of ["Low", "High", "Peer"]) await addMany(world, name, [newTask("a"), newTask("b")]);

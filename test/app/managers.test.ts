@@ -33,7 +33,7 @@ const end = async (agent: Agent, task: string, exitCode = 0): Promise<void> => {
   await agent.exchange();
 };
 
-test("it is a task of its job as soon as the job is there, and goes before all others", async () => {
+test("it is a task of its job as soon as the job is there, and goes before all others; case 46: it has ended, and its job stays active", async () => {
   await managed({ environment: [{ name: "A", value: "1" }], maxWallClockMs: 5000, killJobOnCompletion: false });
   expect(await taskOf(world, "manager")).toMatchObject({ phase: "active", name: "Manager", spec: { commandLine: "plan", manager: true, maxTaskRetryCount: -1, maxWallClockMs: 5000 } });
   expect((await jobNow()).managerQueued).toBe(true);
@@ -41,7 +41,6 @@ test("it is a task of its job as soon as the job is there, and goes before all o
   await makePool(world, "Pool-A", { targetDedicated: 1, maxTasksPerTvm: 1 });
   const [agent] = await agentsOf();
   expect((await agent!.work()).map(({ task }) => task)).toEqual(["Manager", "a", "b"]);
-  // Case 46: it has ended, and its job goes on.
   expect((await jobNow()).phase).toBe("active");
 });
 

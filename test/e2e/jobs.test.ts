@@ -108,8 +108,7 @@ test("with a TVM to itself: while it runs nothing else is there, and its job's t
   const jobManager = { name: "alone", commandLine: shell("while [ ! -e done ]; do sleep 0.02; done"), killJobOnCompletion: false };
   await workItem(client, "exclusive", "main", { jobSpecification: { jobManager } });
   const at = await until(async () => {
-    // Made by the job's process, a moment after the job.
-    const found: Any = await task("exclusive", "alone").catch(() => ({}));
+    const found: Any = await task("exclusive", "alone");
     return found["state"] === "running" ? (found["tvmInfo"].tvmName as string) : undefined;
   }, "the manager runs");
   await client.addTasks("exclusive", JOB, Array.from({ length: 6 }, (_, index) => ({ name: `t${index}`, commandLine: "/bin/true", affinityInfo: { affinityId: `TVM:${at}` } })));

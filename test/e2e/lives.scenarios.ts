@@ -53,7 +53,7 @@ test("a failing task is retried as often as it may be, and counted once", async 
   expect(task["executionInfo"]).toMatchObject({ exitCode: 7, retryCount: 2 });
 });
 
-test("a task over its time ends with all its processes, the seed's exit code and error", async () => {
+test("case 34: a task over its time ends with all its processes, the seed's exit code and error", async () => {
   const { client } = service;
   await workItem(client, "slow", "main");
   await client.addTask("slow", JOB, {
@@ -70,7 +70,7 @@ test("a task over its time ends with all its processes, the seed's exit code and
   expect(() => process.kill(pid, 0)).toThrow();
 });
 
-test("inputs come from the file store, and a missing one completes the task with BlobNotFound", async () => {
+test("case 38: inputs come from the file store, and a missing one completes the task with BlobNotFound", async () => {
   const { client } = service;
   const address = await client.fileAddress("inputs", "words.txt");
   const content = Buffer.from("one two three\n");
@@ -79,7 +79,7 @@ test("inputs come from the file store, and a missing one completes the task with
   await workItem(client, "inputs", "main");
   await client.addTasks("inputs", JOB, [
     { name: "count", commandLine: shell("wc -w < words.txt"), resourceFiles: [{ blobSource: address.readUrl, filePath: "words.txt" }] },
-    { name: "lost", commandLine: "/bin/true", resourceFiles: [{ blobSource: gone.readUrl, filePath: "gone.txt" }] },
+    { name: "lost", commandLine: "/bin/true", resourceFiles: [{ blobSource: gone.readUrl, filePath: "gone.txt" }], taskConstraints: { maxTaskRetryCount: 3 } },
   ]);
   await allCompleted(client, "inputs", 2);
   const { bytes: out } = await client.readFile(taskFiles("inputs", JOB, "count"), "stdout.txt");
@@ -87,6 +87,7 @@ test("inputs come from the file store, and a missing one completes the task with
   const lost = (await client.getTask("inputs", JOB, "lost")) as unknown as Record<string, any>;
   expect(lost["executionInfo"].schedulingError).toMatchObject({ category: "UserError", code: "BlobNotFound" });
   expect(lost["executionInfo"].exitCode).toBeUndefined();
+  expect(lost["executionInfo"].retryCount).toBe(0);
   const ledger = composition().stored(data);
   expect(ledger).toContain("words.txt");
   const signature = new URL(address.readUrl).searchParams.get("sig") as string;
@@ -190,7 +191,7 @@ test("a task opens a secret with a certificate that its TVM has installed; in us
   await until(async () => client.getCertificate(own.thumbprint).then(() => false, (error: { code?: string }) => error.code === "CertificateNotFound"), "the certificate is gone");
 });
 
-test("higher priority goes first; running tasks are left alone", async () => {
+test("case 51: higher priority goes first; running tasks are left alone", async () => {
   const { client } = service;
   await pool(client, "single", 1, 1);
   await workItem(client, "low", "single");
