@@ -68,7 +68,7 @@ async function fetchFile(file: ResourceFile, options: DownloadOptions): Promise<
   // As in the file API, a back slash parts names too: the seed's users write them so.
   const segments = resolveInside(file.filePath.replaceAll("\\", "/"));
   const name = segments?.at(-1);
-  if (!segments || name === undefined) throw new DownloadError({ category: "UserError", code: "ResourceFileCreateFailed", message: `The file path ${shown(file.filePath)} is not allowed.` });
+  if (!segments || name === undefined) throw serverError("ResourceFileCreateFailed", `The file path ${shown(file.filePath)} is not allowed.`);
   const url = checkedUrl(file, options.allowHosts);
   // One at a time for each address: the second finds the file of the first in the cache and only asks whether it changed.
   await options.cache.inTurn(file.blobSource, async () => {
@@ -128,10 +128,13 @@ function request(url: URL, file: ResourceFile, etag: string | undefined, options
     const outgoing = (url.protocol === "https:" ? https : http).get(url, {
       headers, agent: url.protocol === "https:" ? secureAgent : plainAgent, timeout: options.limits.idleMs, signal: options.signal, lookup: guardedLookup(url.protocol, allowed),
     });
-    outgoing.on("timeout", () => outgoing.destroy(timedOut(file)));
+    // Once the answer has begun, it is the answer that ends with the reason.
+    let body: http.IncomingMessage | undefined;
+    outgoing.on("timeout", () => (body ?? outgoing).destroy(timedOut(file)));
     outgoing.on("error", (error) => reject(error instanceof DownloadError ? error : networkError(file, error)));
     outgoing.on("response", (response) => {
-      const refusal = statusError(response.statusCode ?? 0, etag !== undefined, file);
+      const refusal = statusError(response, etag !== undefined, file);
+      body = response;
       if (!refusal) return resolve(response);
       response.destroy();
       reject(refusal);
@@ -221,13 +224,16 @@ function blockList(subnets: readonly (readonly [string, number, "ipv4" | "ipv6"]
 
 // ---------------------------------------------------------------- errors
 
-function statusError(status: number, conditional: boolean, file: ResourceFile): DownloadError | undefined {
+function statusError({ statusCode: status = 0, headers }: http.IncomingMessage, conditional: boolean, file: ResourceFile): DownloadError | undefined {
   if (status === 200 || (status === 304 && conditional)) return undefined;
   const name = shown(file.filePath);
   if (status === 404 || status === 410) return userError("BlobNotFound", `The blob of resource file ${name} does not exist.`);
-  if (status === 401 || status === 403) return userError("BlobAccessDenied", `The store refused access to the blob of resource file ${name}.`);
+  // The store's word for an account that has no public blobs, asked for one without a signature.
+  const closed = status === 409 && headers["x-ms-error-code"] === "PublicAccessNotPermitted";
+  if (status === 401 || status === 403 || closed) return userError("BlobAccessDenied", `The store refused access to the blob of resource file ${name}.`);
+  if (status === 408 || status === 504) return timedOut(file);
   const error = serverError("BlobDownloadMiscError", `The store answered ${status} for resource file ${name}.`);
-  return new DownloadError(error.error, status >= 500 || status === 429 || status === 408);
+  return new DownloadError(error.error, status >= 500 || status === 429);
 }
 
 function networkError(file: ResourceFile, error: Error): DownloadError {

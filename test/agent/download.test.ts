@@ -97,6 +97,60 @@ test("tries again after a failure of the store, and after a transfer that broke 
   expect([tries, read("x")]).toEqual([3, "complete"]);
 });
 
+test.each([[408], [504]])("status %s is tried again, and told as a time that was too long", async (status) => {
+  serve = (_, response) => void response.writeHead(status).end();
+  expect(await failure(fetchTo("x"))).toMatchObject({ category: "ServerError", code: "BlobDownloadTimedOut" });
+  expect(requests.length).toBe(4);
+});
+
+test("a store that keeps public access out by a conflict refuses access", async () => {
+  serve = (_, response) => void response.writeHead(409, { "x-ms-error-code": "PublicAccessNotPermitted" }).end();
+  expect(await failure(fetchTo("x"))).toMatchObject({ category: "UserError", code: "BlobAccessDenied" });
+  expect(requests.length).toBe(1);
+});
+
+test.each([["a pause", { idleMs: 40 }], ["all of it", { fileMs: 40 }]])("a transfer that stops in the middle is given up when %s takes too long", async (_, limits) => {
+  serve = (request, response) => {
+    response.writeHead(200, { "content-length": 8 }).write("comp");
+    request.on("close", () => response.destroy());
+  };
+  expect(await failure(fetchTo("x", url("blob"), { limits: { ...DEFAULT_DOWNLOAD_LIMITS, ...limits } }))).toMatchObject({ category: "ServerError", code: "BlobDownloadTimedOut" });
+  expect(fs.readdirSync(path.join(folder, "root/wd"))).toEqual([]);
+});
+
+describe("what the TVM's own disk refuses is not tried again", () => {
+  afterEach(() => jest.restoreAllMocks());
+  const refusing = (method: "writeSync" | "mkdirSync" | "openSync", code: string, syscall: string, what = ""): void => {
+    const real = fs[method] as (...args: unknown[]) => unknown;
+    jest.spyOn(fs, method as "writeSync").mockImplementation(((...args: unknown[]) => {
+      if (String(args[0]).includes(what)) throw Object.assign(new Error("refused"), { code, syscall });
+      return real(...args);
+    }) as unknown as typeof fs.writeSync);
+  };
+
+  test.each<[string, string, Parameters<typeof refusing>]>([
+    ["DiskFull", "no room for a piece", ["writeSync", "ENOSPC", "write"]],
+    ["DiskFull", "no room for a folder", ["mkdirSync", "EDQUOT", "mkdir", "sub"]],
+    ["ResourceDirectoryCreateFailed", "a folder that cannot be made", ["mkdirSync", "EROFS", "mkdir", "sub"]],
+    ["ResourceFileCreateFailed", "a file that cannot be made", ["openSync", "EMFILE", "open", "cache"]],
+    ["ResourceFileWriteFailed", "a piece that cannot be written", ["writeSync", "EIO", "write"]],
+  ])("%s: %s", async (code, _, refusal) => {
+    let served = 0;
+    serve = (__, response) => void response.end(`${++served}`);
+    refusing(...refusal);
+    expect(await failure(fetchTo("sub/x"))).toMatchObject({ category: "ServerError", code });
+    jest.restoreAllMocks();
+    expect(fs.existsSync(path.join(folder, "root/wd/sub/x"))).toBe(false);
+    expect(served).toBeLessThan(2);
+  });
+
+  test("ResourceFileCreateFailed: a folder is where the file should be", async () => {
+    serve = (_, response) => void response.end("x");
+    fs.mkdirSync(path.join(folder, "root/wd/x"));
+    expect(await failure(fetchTo("x"))).toMatchObject({ category: "ServerError", code: "ResourceFileCreateFailed" });
+  });
+});
+
 test("a store that does not answer is given up in time", async () => {
   serve = () => undefined;
   expect(await failure(fetchTo("x", url("blob"), { limits: { ...DEFAULT_DOWNLOAD_LIMITS, idleMs: 30 } }))).toMatchObject({ category: "ServerError", code: "BlobDownloadTimedOut" });
@@ -109,7 +163,7 @@ test("a file larger than allowed is refused, announced or not", async () => {
 });
 
 test.each(["../x", "/etc/x", "a/../../x", "", "a\\..\\..\\b", "\\b", "a\0b"])("refuses the file path %j", async (filePath) => {
-  expect((await failure(fetchTo(filePath))).category).toBe("UserError");
+  expect(await failure(fetchTo(filePath))).toMatchObject({ category: "ServerError", code: "ResourceFileCreateFailed" });
   expect(requests).toEqual([]);
 });
 
