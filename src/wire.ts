@@ -196,7 +196,8 @@ const amount = z.number().min(0).max(Number.MAX_SAFE_INTEGER);
 
 /**
  * What the TVM's machine did since its last readings, measured, not estimated. Where several TVMs live on one machine, amounts
- * are the machine's divided by their number (`tvms`), and so is memory; the share of processors in use is the machine's.
+ * are the machine's divided by their number (`tvms`), and so is memory; the shares of processors and disk in use are the machine's.
+ * Absent: the machine does not tell.
  */
 export const readings = z.strictObject({
   at: instant,
@@ -206,13 +207,13 @@ export const readings = z.strictObject({
   cpu: amount.max(1),
   memoryMb: amount,
   /** In use on the disk of the TVM's root. */
-  diskGb: amount,
-  diskReadBytes: amount,
-  diskWriteBytes: amount,
-  diskReadOps: amount,
-  diskWriteOps: amount,
-  networkInBytes: amount,
-  networkOutBytes: amount,
+  diskGb: amount.optional(),
+  diskReadBytes: amount.optional(),
+  diskWriteBytes: amount.optional(),
+  diskReadOps: amount.optional(),
+  diskWriteOps: amount.optional(),
+  networkInBytes: amount.optional(),
+  networkOutBytes: amount.optional(),
   /** TVMs that share the machine, this one included. */
   tvms: z.int().min(1),
 });

@@ -92,9 +92,20 @@ export function processMachines(options: ProcessMachinesOptions): ProcessMachine
     const { adopted: _, ...record } = group;
     groups.set(group.id, group);
     writeJson(path.join(folder, `${group.id}.json`), record satisfies GroupRecord);
+    tellNumber();
+  };
+  /** Agents divide what the machine does by the number of TVMs on it. */
+  const tellNumber = (): void => {
+    const tvms = [...groups.values()].reduce((total, group) => total + group.tvms.length, 0);
+    try {
+      writeJson(machineFile(options), { tvms });
+    } catch {
+      // The number of before is good enough for measurements, and whoever changes groups must go on.
+    }
   };
   const forget = (group: Group): void => {
     groups.delete(group.id);
+    tellNumber();
     fs.rmSync(path.join(folder, `${group.id}.json`), { force: true });
     fs.rmSync(path.join(folder, `${group.id}.log`), { force: true });
   };
@@ -413,6 +424,9 @@ function agentProgram(main: string | undefined): string[] {
   return [...process.execArgv.filter((flag) => !flag.startsWith("--inspect")), main ?? path.join(__dirname, "..", "agent", `main${path.extname(__filename)}`)];
 }
 
+/** Beside the data, not among the records of processes. */
+const machineFile = ({ dataDir }: ProcessMachinesOptions): string => path.resolve(dataDir, "machine.json");
+
 /** What an agent needs to find compilers and temporary folders; nothing of the service's settings. */
 function agentEnvironment(): NodeJS.ProcessEnv {
   const { PATH, TMPDIR } = process.env;
@@ -421,7 +435,7 @@ function agentEnvironment(): NodeJS.ProcessEnv {
 
 function agentSpec(options: ProcessMachinesOptions, place: Place, folder: string, hosted: readonly HostedTvm[], orders: readonly MachineOrder[]): unknown {
   return {
-    endpointFile: path.resolve(options.endpointFile), helperCache: path.resolve(folder, "helpers"), allowHosts: options.allowedHosts ?? [], programFolders: place.programFolders,
+    endpointFile: path.resolve(options.endpointFile), machineFile: machineFile(options), helperCache: path.resolve(folder, "helpers"), allowHosts: options.allowedHosts ?? [], programFolders: place.programFolders,
     ...options.agentSpec,
     tvms: hosted.map(({ tvm, boot, root, uid, address }, index) => ({
       name: tvm, joinCode: orders[index]?.joinCode ?? "", boot, root, address, ...(uid === undefined ? {} : { uid, gid: uid }),

@@ -5,10 +5,11 @@ import { text } from "node:stream/consumers";
 import path from "node:path";
 import { closeInheritedDescriptors } from "./descriptors";
 import { findHelper } from "./helper";
+import { openMachine } from "./readings";
 import { openRunner } from "./runner";
 import { openService } from "./service";
-import { parseSpec } from "./spec";
-import { startTvm, type Tvm } from "./tvm";
+import { parseSpec, tvmsOn } from "./spec";
+import { startTvm, steadyNow, type Tvm } from "./tvm";
 
 const OPEN_FILES = 8_192;
 const PROCESSES = 4_096;
@@ -37,7 +38,8 @@ async function main(): Promise<void> {
   const service = openService(spec.endpointFile);
   const shared = {
     service, runner, limits, allowHosts: spec.allowHosts ?? [], programFolders: spec.programFolders ?? [path.dirname(process.execPath)],
-    graceMs: spec.graceMs ?? GRACE_MS, goneMs: spec.goneMs ?? GONE_MS, allowUsers: spec.allowUsers ?? false, log,
+    graceMs: spec.graceMs ?? GRACE_MS, goneMs: spec.goneMs ?? GONE_MS, allowUsers: spec.allowUsers ?? false,
+    machine: openMachine({ nowMs: steadyNow }), tvmsHere: () => tvmsOn(spec), log,
   };
   tvms = spec.tvms.map((tvm) => startTvm(tvm, shared));
   if (ending) end();

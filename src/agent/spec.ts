@@ -1,5 +1,6 @@
 // What an agent process is told at its start: one JSON document on standard input, which is then closed. Join codes are
 // secrets, so nothing of it is ever in arguments or the environment.
+import fs from "node:fs";
 import path from "node:path";
 
 export interface TvmSpec {
@@ -21,6 +22,8 @@ export interface AgentSpec {
   /** A file with {"url": ...}: where the service is now. */
   readonly endpointFile: string;
   readonly tvms: readonly TvmSpec[];
+  /** A file with {"tvms": N}: how many TVMs live on this machine now, in whichever process. Absent: those of this process. */
+  readonly machineFile?: string;
   /** A folder for the compiled start helper. */
   readonly helperCache: string;
   /** Hosts that resource files may come from besides public https addresses and this machine. */
@@ -46,6 +49,7 @@ export function parseSpec(text: string, agentUid: number | undefined): AgentSpec
   need(typeof spec === "object" && spec !== null, "not an object");
   need(isPath(spec.endpointFile), "endpointFile is not an absolute path");
   need(isPath(spec.helperCache), "helperCache is not an absolute path");
+  need(spec.machineFile === undefined || isPath(spec.machineFile), "machineFile is not an absolute path");
   need(Array.isArray(spec.tvms) && spec.tvms.length > 0, "no TVMs");
   for (const tvm of spec.tvms) {
     need(typeof tvm.name === "string" && typeof tvm.joinCode === "string" && typeof tvm.address === "string", "a TVM lacks name, joinCode or address");
@@ -55,6 +59,17 @@ export function parseSpec(text: string, agentUid: number | undefined): AgentSpec
     need(tvm.uid !== undefined || agentUid !== 0 || spec.allowSameUser === true, "tasks would run as root: give each TVM a user, or say allowSameUser");
   }
   return spec;
+}
+
+/** How many TVMs share the machine of this agent at present. */
+export function tvmsOn({ machineFile, tvms }: Pick<AgentSpec, "machineFile" | "tvms">): number {
+  if (machineFile === undefined) return tvms.length;
+  try {
+    const said = (JSON.parse(fs.readFileSync(machineFile, "utf8")) as { tvms?: unknown }).tvms;
+    return typeof said === "number" && Number.isSafeInteger(said) && said > 0 ? said : tvms.length;
+  } catch {
+    return tvms.length;
+  }
 }
 
 function need(condition: boolean, problem: string): void {

@@ -9,10 +9,11 @@ import { fetchCertificates, installCertificates, removeCertificates, startOwner,
 import { claimRoot, type Claim } from "./claim";
 import { openCache } from "./download";
 import { MARK, ROOT } from "./environment";
-import { startExchange, type Exchange } from "./exchange";
+import { startExchange, type Exchange, type Outgoing } from "./exchange";
 import { answerFile, trashName } from "./files";
 import type { Limits } from "./helper";
 import { check, endingOf, failureOf, orderFor, prepare, TRASH, type LaunchContext, type Launchable, type Place } from "./launch";
+import { openMeter, type Machine } from "./readings";
 import { createRetention } from "./retention";
 import type { Run, Runner } from "./runner";
 import type { Service } from "./service";
@@ -29,6 +30,9 @@ export interface TvmShared {
   /** How long nothing is heard of a service whose endpoint file has gone before the TVM gives up. */
   readonly goneMs: number;
   readonly allowUsers: boolean;
+  /** What is measured of it, and how many TVMs share it now. */
+  readonly machine: Machine;
+  readonly tvmsHere: () => number;
   readonly log: (message: string) => void;
 }
 
@@ -180,7 +184,7 @@ interface Session {
 }
 
 /** Steady while the process lives: for deadlines, never for people. */
-const steadyNow = (): number => performance.timeOrigin + performance.now();
+export const steadyNow = (): number => performance.timeOrigin + performance.now();
 
 function openSession(spec: TvmSpec, joined: JoinAnswer, certificates: CertificateFolders, shared: TvmShared, farewell: (why: Farewell) => void): Session {
   const agent: Agent = createAgent(joined);
@@ -318,9 +322,23 @@ function openSession(spec: TvmSpec, joined: JoinAnswer, certificates: Certificat
     }, Math.min(2 ** 31 - 1, Math.max(1, next - steadyNow())));
   };
 
+  const meter = joined.readingsMs === undefined ? undefined : openMeter(shared.machine, { root: spec.root, everyMs: joined.readingsMs, nowMs: steadyNow, tvms: shared.tvmsHere });
+  /** With readings, when the service wants some by now. */
+  const build = (waitMs: number, carry: boolean): Outgoing => {
+    const outgoing = agent.request(waitMs, carry, steadyNow());
+    const taken = meter?.take();
+    if (!taken) return outgoing;
+    return {
+      body: { ...outgoing.body, readings: taken.readings },
+      accepted() {
+        outgoing.accepted();
+        taken.accepted();
+      },
+    };
+  };
   const exchange: Exchange = startExchange({
     service: shared.service, credential: joined.credential, heartbeatMs: joined.heartbeatMs, selfStopMs: joined.selfStopMs,
-    build: (waitMs, carry) => agent.request(waitMs, carry, steadyNow()),
+    build,
     hasPayload: agent.hasPayload,
     hungry: agent.hungry,
     onAnswer(answer) {

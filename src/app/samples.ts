@@ -113,21 +113,32 @@ const readTvms = async (ports: Ports, pool: string, timeMs: number, periodMs: nu
   const fresh = rows.flatMap(({ row }) => (row.at >= oldest && row.readings ? [row.readings] : []));
   const alive = rows.filter(({ row }) => row.at >= oldest).length;
   if (fresh.length === 0) return { $SampleTVMCount: 0, $UsableNodeCount: alive };
-  const mean = (of: (one: Readings) => number): number => round(fresh.reduce((total, one) => total + of(one), 0) / fresh.length);
-  const sum = (of: (one: Readings) => number): number => round(fresh.reduce((total, one) => total + (of(one) * periodMs) / one.overMs, 0));
+  const over = (sumOf: (one: Readings, value: number) => number, of: (one: Readings) => number | undefined): [number, number] => {
+    const told = fresh.flatMap((one) => [[one, of(one)] as const]).filter((pair): pair is readonly [Readings, number] => pair[1] !== undefined);
+    return [told.reduce((total, [one, value]) => total + sumOf(one, value), 0), told.length];
+  };
+  // A machine that does not tell is left out; where none tells there is no sample.
+  const mean = (metric: string, of: (one: Readings) => number | undefined): Record<string, number> => {
+    const [total, told] = over((_, value) => value, of);
+    return told === 0 ? {} : { [metric]: round(total / told) };
+  };
+  const sum = (metric: string, of: (one: Readings) => number | undefined): Record<string, number> => {
+    const [total, told] = over((one, value) => (value * periodMs) / one.overMs, of);
+    return told === 0 ? {} : { [metric]: round(total) };
+  };
   return {
     $SampleTVMCount: fresh.length,
     $UsableNodeCount: alive,
-    $CPUPercent: mean((one) => one.cpu),
-    $MemoryBytes: mean((one) => one.memoryMb),
-    $DiskBytes: mean((one) => one.diskGb),
-    $WallClockSeconds: sum((one) => one.overMs / 1000),
-    $DiskReadBytes: sum((one) => one.diskReadBytes),
-    $DiskWriteBytes: sum((one) => one.diskWriteBytes),
-    $DiskReadOps: sum((one) => one.diskReadOps),
-    $DiskWriteOps: sum((one) => one.diskWriteOps),
-    $NetworkInBytes: sum((one) => one.networkInBytes),
-    $NetworkOutBytes: sum((one) => one.networkOutBytes),
+    ...mean("$CPUPercent", (one) => one.cpu),
+    ...mean("$MemoryBytes", (one) => one.memoryMb),
+    ...mean("$DiskBytes", (one) => one.diskGb),
+    ...sum("$WallClockSeconds", (one) => one.overMs / 1000),
+    ...sum("$DiskReadBytes", (one) => one.diskReadBytes),
+    ...sum("$DiskWriteBytes", (one) => one.diskWriteBytes),
+    ...sum("$DiskReadOps", (one) => one.diskReadOps),
+    ...sum("$DiskWriteOps", (one) => one.diskWriteOps),
+    ...sum("$NetworkInBytes", (one) => one.networkInBytes),
+    ...sum("$NetworkOutBytes", (one) => one.networkOutBytes),
   };
 };
 
