@@ -13,7 +13,7 @@ const { freshJob } = require("../../dist/src/cli/waiting");
 
 const POOL = "tide";
 const WORK_ITEM = "waves";
-const LOOK_MS = 500;
+const LOOK_MS = 1000;
 const LIMIT_MS = 10 * 60_000;
 const QUEUE_WIDTH = 40;
 

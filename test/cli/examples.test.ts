@@ -149,3 +149,16 @@ test("a day at the command line: submit, look, read, explain, end", async () => 
     expect((await bl("submit", "--name", "w", "--", "true"))).toMatchObject({ code: 4, stderr: expect.stringContaining("[WorkItemExists]") as string });
   });
 }, LIMIT_MS);
+
+test("autoscale: a pool that starts without TVMs, grows with its queue, and ends without", async () => {
+  const { stdout } = await run(process.execPath, [path.join(ROOT, "examples/autoscale/run.js"), "--tasks", "60", "--interval", "1", "--json"], { cwd: folder, env: { ...process.env, TMPDIR: folder } });
+  const summary = JSON.parse(stdout) as { mostTvms: number; curve: { queue: number; target: number; tvms: number }[] };
+  expect(summary).toMatchObject({ added: 60, completed: 60, failed: 0, requeues: 0, tvmsAtStart: 0, tvmsAtEnd: 0 });
+  expect(summary.mostTvms).toBeGreaterThanOrEqual(1);
+  expect(summary.mostTvms).toBeLessThanOrEqual(8);
+  expect(summary.curve[0]).toMatchObject({ queue: 0, target: 0, tvms: 0 });
+  expect(Math.max(...summary.curve.map(({ queue }) => queue))).toBeGreaterThan(0);
+  expect(summary.curve.at(-1)).toMatchObject({ queue: 0, target: 0, tvms: 0 });
+  // Its service and its data are gone.
+  expect(readdirSync(folder).filter((name) => name.startsWith("batchledger-autoscale-"))).toEqual([]);
+}, LIMIT_MS);
