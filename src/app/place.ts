@@ -152,22 +152,23 @@ const assign = async (ports: Ports, pool: string, placed: readonly Placed[], at:
   if (assigned.length < placed.length) ports.log.debug("some tasks were no longer waiting when they were placed", { pool });
   // A TVM may have been lost, or told to leave, between the look and the assignment: then its tasks go back at once, if they should.
   const after = await rowsOf(ports, names);
-  for (const tvm of names) {
-    const row = after.get(tvm);
-    if (isUsable(row)) ports.signals.notify(tvm);
-    else await takeStill(ports, { tvm, reason: "tvmLost", option: "requeue" }, at);
-  }
-  await takeBack(ports, assigned, at);
+  for (const tvm of names) if (isUsable(after.get(tvm))) ports.signals.notify(tvm);
+  await takeBack(ports, assigned, after, at);
+  for (const tvm of names) if (!isUsable(after.get(tvm))) await takeStill(ports, { tvm, reason: "tvmLost", option: "requeue" }, at);
   return assigned;
 };
 
-/** A job may have been disabled between the look and the assignment: then its tasks wait again. */
-const takeBack = async (ports: Ports, assigned: readonly Placed[], at: string): Promise<void> => {
+/**
+ * A job may have been disabled, or a TVM told to leave, between the look and the assignment: then tasks wait again. A TVM that leaves
+ * after its tasks may have been found to have none, and goes: what it was given then has not begun, and is not counted as taken away.
+ */
+const takeBack = async (ports: Ports, assigned: readonly Placed[], tvmsNow: ReadonlyMap<string, TvmRow>, at: string): Promise<void> => {
   const names = [...new Set(assigned.map(({ job }) => job))];
   const rows = await ports.views.get(jobs, names.map((job) => jobs.locate(job)));
   const halted = new Set(names.filter((_, index) => rows[index]?.phase === "disabling" || rows[index]?.phase === "disabled"));
-  if (halted.size === 0) return;
-  const back = assigned.filter(({ job }) => halted.has(job));
+  const leaves = (tvm: string): boolean => [undefined, "leaving", "gone"].includes(tvmsNow.get(tvm)?.phase);
+  const back = assigned.filter(({ job, tvm }) => halted.has(job) || leaves(tvm));
+  if (back.length === 0) return;
   const now = await ports.views.get(tasks, back.map(({ job, task }) => tasks.locate(`${job}.${task}`)));
   const orders = back.map(({ job, task, tvm }, index): Order<"task"> => ({
     stream: taskStream(`${job}.${task}`),

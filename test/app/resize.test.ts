@@ -1,6 +1,8 @@
 // A pool grows and shrinks: what happens to the TVMs, to their tasks, and what the pool says when it could not.
 import { deletePool, getPool, getTvm, resizePool, stopPoolResize, addPool } from "../../src/app/pools";
 import { type Agent, type World, accepted, addMany, bootAll, makePool, makeWorkItem, newTask, openWorld, poolSpec, taskOf } from "../support/world";
+import { execute } from "../../src/app/execute";
+import { tvmStream } from "../../src/domain/ids";
 import { renderPool, renderTvm } from "../../src/api/classic/render";
 import { isRejection } from "../../src/domain/decider";
 import type { DeallocationOption, Pool } from "../../src/domain/pool";
@@ -104,6 +106,28 @@ describe.each(["taskcompletion", "retaineddata"] as const)("%s", (option) => {
     await agent.work().catch(() => undefined);
     expect((await taskOf(world, "a")).phase).toBe("completed");
     expect((await pool()).tvms).toEqual([]);
+  });
+
+  test("told to leave just while it is given a task: that has not begun, waits again, and is no requeue", async () => {
+    await makePool(world, "Pool-A", { targetDedicated: 2, maxTasksPerTvm: 1 });
+    await makeWorkItem(world);
+    const agents = [...(await bootAll(world)).values()];
+    const { eventStore, clock } = world.ports;
+    const append = eventStore.append.bind(eventStore);
+    let given: string | undefined;
+    eventStore.append = (async (...asked: Parameters<typeof append>) => {
+      const assignment = asked[0].flatMap(({ events }) => events).find((event) => event.type === "TaskAssigned");
+      if (assignment && given === undefined) {
+        given = `local.pool-a.${(assignment as unknown as { tvm: string }).tvm}`;
+        accepted(await execute(world.ports, "tvm", "test", { stream: tvmStream(given), command: { type: "RemoveTvm", at: clock.now().toISOString(), option } }));
+      }
+      return append(...asked);
+    }) as typeof append;
+    await addMany(world, "Render", [newTask("a")]);
+    expect(given).toBeDefined();
+    // Given to the other one meanwhile, or about to be.
+    for (const agent of agents) if (agent.key !== given) await agent.work(() => 0);
+    expect(await taskOf(world, "a")).toMatchObject({ phase: "completed", attempt: 2, requeueCount: 0 });
   });
 
   test("takes longer than the resize may: the TVMs stay, are used again, and the pool says why", async () => {
