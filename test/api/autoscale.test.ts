@@ -171,6 +171,7 @@ describe("disabled", () => {
   test("off already: 200, lastModified moves, no pulse", async () => {
     await withSize(1);
     const before = await get();
+    service.shift(1);
     expect((await post("/pools/p?disableautoscale")).status).toBe(200);
     const after = await get();
     expect(after.lastModified > before.lastModified).toBe(true);
