@@ -39,6 +39,8 @@ waiting or running then are more than the slots of the suggested TVMs.`,
 ];
 
 const HOURS_MAX = 192;
+/** Older samples are averaged, and no evaluation sees them. */
+const DAY_HOURS = 25;
 
 // ---------------------------------------------------------------- explain
 
@@ -52,13 +54,11 @@ interface Explained {
 async function explain(call: Invocation): Promise<number> {
   const name = call.operands[0] as string;
   const client = call.client();
-  let record = await client.autoScaleRecord(name, 1);
+  let record = await client.autoScaleRecord(name, DAY_HOURS);
   if (record.runs.length === 0) record = await client.autoScaleRecord(name, HOURS_MAX);
   const run = record.runs.at(-1);
   if (!run) throw new Failure(EXIT.failed, `The pool ${name} has no evaluation in the last ${HOURS_MAX} hours.`, `Turn autoscale on: batchledger autoscale enable ${name} --formula ...`);
-  // A formula may look a day back.
-  const known = await client.autoScaleRecord(name, Math.min(HOURS_MAX, 25 + Math.ceil((Date.parse(record.at) - Date.parse(run.at)) / 3_600_000)));
-  const explained = explainRun(run, known);
+  const explained = explainRun(run, record);
   if (call.json) json(call.io, { pool: record.pool, autoScale: record.autoScale, ...explained });
   else tell(call, record, explained);
   return EXIT.ok;
