@@ -23,6 +23,8 @@ export interface ProcessMachinesOptions {
   readonly clock?: Clock;
   /** When the service is root, each TVM's tasks get a user of their own: this number and those after it. Absent: a block by the data folder. */
   readonly firstUserId?: number;
+  /** Runs a program of the system to its end, for tests; its own answer is the exit code. */
+  readonly run?: (file: string, args: readonly string[]) => Promise<number>;
   /** Further members of the agents' specification, for tests. */
   readonly agentSpec?: Readonly<Record<string, unknown>>;
 }
@@ -78,6 +80,7 @@ export function processMachines(options: ProcessMachinesOptions): ProcessMachine
   const isRoot = process.getuid?.() === 0;
   const place = placeOfRoots(options.dataDir, isRoot, options.log);
   const firstUserId = options.firstUserId ?? firstUserOf(options.dataDir);
+  const run = options.run ?? runProgram;
   const groups = new Map<string, Group>();
   let detached = false;
   let turn: Promise<unknown> = Promise.resolve();
@@ -208,10 +211,21 @@ export function processMachines(options: ProcessMachinesOptions): ProcessMachine
       await letGo(found.group, root);
       killLeftovers(found.hosted);
     }
-    for (const left of [root, `${root}.cache`, `${root}.certs`, `${root}.claim`, `${root}.next`, `${root}.retention`]) await fs.promises.rm(left, { recursive: true, force: true, maxRetries: 3 });
+    await removeUsers(root);
+    for (const left of [root, `${root}.cache`, `${root}.certs`, `${root}.claim`, `${root}.next`, `${root}.retention`, `${root}.users`]) await fs.promises.rm(left, { recursive: true, force: true, maxRetries: 3 });
     await removeEmptyParents(path.dirname(root), place.roots);
     const rest = found && groups.get(found.group.id);
     if (rest && rest.tvms.length === 0) await endProcess(rest);
+  };
+  /** Users of the machine that an agent made for the TVM and, being killed, could not remove. */
+  const removeUsers = async (root: string): Promise<void> => {
+    const prefix = `bl${createHash("sha256").update(root).digest("hex").slice(0, 8)}`;
+    const noted = readJson<unknown>(`${root}.users`);
+    const names = (Array.isArray(noted) ? noted : []).filter((name): name is string => typeof name === "string" && /^bl[0-9a-f]{8}[-_][a-z0-9_-]{1,20}$/.test(name) && name.startsWith(prefix));
+    for (const name of names) {
+      await run("userdel", ["-f", name]);
+      await run("groupdel", [name]);
+    }
   };
   const letGo = async (group: Group, root: string): Promise<void> => {
     const claimed = (): boolean => fs.existsSync(`${root}.claim`) && isAlive(group);
@@ -473,6 +487,15 @@ function killLeftovers(tvm: HostedTvm): void {
     const victims = listProcesses().filter((pid) => (tvm.uid !== undefined && userOf(pid) === tvm.uid) || readText(`/proc/${pid}/environ`)?.split("\0").includes(`WATASK_TVM_ROOT_DIR=${tvm.root}`));
     if (!victims.some((pid) => startTicksOf(pid) !== 0 && signal(pid, "SIGKILL"))) return;
   }
+}
+
+/** Its exit code; 127 when there is no such program. */
+function runProgram(file: string, args: readonly string[]): Promise<number> {
+  return new Promise((resolve) => {
+    const child = spawn(file, args, { shell: false, stdio: "ignore", env: { PATH: "/usr/sbin:/usr/bin:/sbin:/bin", LANG: "C" }, timeout: REMOVE_MS });
+    child.on("error", () => resolve(127));
+    child.on("close", (code) => resolve(code ?? 1));
+  });
 }
 
 function listProcesses(): number[] {

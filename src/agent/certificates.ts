@@ -5,7 +5,7 @@
 //   {algorithm}-{thumbprint}.pfx.pw   the password that opens it, without an end of line; empty if it has none
 //   {algorithm}-{thumbprint}.cer      without a private key (DER)
 // When tasks have a user of their own, that user's group may read the folder of tasks, and a group that only the start task has may
-// read its own; else all of them run as the agent's user, and only the variable WATASK_CERTIFICATES_DIR tells them apart.
+// read its own. A group of the TVM's users, which no task is in, is lent theirs when there are any (users.ts). Else all of them run as the agent's user, and only the variable WATASK_CERTIFICATES_DIR tells them apart.
 import fs from "node:fs";
 import path from "node:path";
 import { certificatesAnswer, type CertificateFile } from "../wire";
@@ -16,6 +16,8 @@ import type { Service } from "./service";
 export interface CertificateFolders {
   readonly starttask?: string;
   readonly task?: string;
+  /** For users of the TVM, once they are lent it. */
+  readonly rdp?: string;
 }
 
 type Visibility = CertificateFile["visibility"][number];
@@ -55,8 +57,18 @@ export function installCertificates(root: string, files: readonly CertificateFil
     return inside;
   };
   const [starttask, task] = [folderFor("starttask", startOwner(owner)?.gid), folderFor("task", owner?.gid)];
-  folderFor("rdp", undefined);
-  return { ...(starttask === undefined ? {} : { starttask }), ...(task === undefined ? {} : { task }) };
+  const rdp = folderFor("rdp", undefined);
+  return { ...(starttask === undefined ? {} : { starttask }), ...(task === undefined ? {} : { task }), ...(rdp === undefined ? {} : { rdp }) };
+}
+
+/** From now on the group may read what the folder has, and nobody else but the agent's user. */
+export function lendFolder(folder: string, gid: number): void {
+  for (const name of fs.readdirSync(folder)) {
+    fs.chownSync(path.join(folder, name), 0, gid);
+    fs.chmodSync(path.join(folder, name), 0o440);
+  }
+  fs.chownSync(folder, 0, gid);
+  fs.chmodSync(folder, 0o750);
 }
 
 /** Whom the start task of a TVM with certificates runs as. */

@@ -5,7 +5,7 @@ import os from "node:os";
 import { joinAnswer, PROTOCOL_VERSION, type Assignment, type AttemptRef, type FileRequest, type JoinAnswer, type JoinRequest, type StartTaskOrder } from "../wire";
 import { createAgent, folderOf, type Agent, type Effect, type Ending } from "./agent";
 import { moveToTrash, openFolder, resolveInside, type Owner } from "./beneath";
-import { fetchCertificates, installCertificates, removeCertificates, startOwner, type CertificateFolders } from "./certificates";
+import { fetchCertificates, installCertificates, lendFolder, removeCertificates, startOwner, type CertificateFolders } from "./certificates";
 import { claimRoot, type Claim } from "./claim";
 import { openCache } from "./download";
 import { MARK, ROOT } from "./environment";
@@ -171,6 +171,14 @@ function retentionFile(root: string): string {
   return `${root}.retention`;
 }
 
+/** Beside the root, for whoever removes the TVM after its agent was killed: names of users and groups that the machine has for it. */
+function noteUsers(root: string, names: readonly string[]): void {
+  const file = `${root}.users`;
+  if (names.length === 0) return fs.rmSync(file, { force: true });
+  fs.writeFileSync(`${file}.new`, JSON.stringify(names), { mode: 0o600 });
+  fs.renameSync(`${file}.new`, file);
+}
+
 // ---------------------------------------------------------------- a joined TVM
 
 interface Active {
@@ -195,7 +203,11 @@ function openSession(spec: TvmSpec, joined: JoinAnswer, certificates: Certificat
     owner: ownerOf(spec), startOwner: joined.certificates ? startOwner(ownerOf(spec)) : ownerOf(spec), limits: shared.limits, elevatedAllowed: joined.runElevatedAllowed, allowHosts: shared.allowHosts, cache: openCache(cacheFolder(spec)),
   };
   const trash = createTrash(spec, shared, context);
-  const users = tvmUsers({ root: spec.root, uid: spec.uid, gid: spec.gid, allowed: shared.allowUsers, log: (message) => shared.log(`TVM ${spec.name}: ${message}`) });
+  const { rdp } = certificates;
+  const users = tvmUsers({
+    root: spec.root, uid: spec.uid, gid: spec.gid, allowed: shared.allowUsers, log: (message) => shared.log(`TVM ${spec.name}: ${message}`), note: (names) => noteUsers(spec.root, names),
+    ...(rdp === undefined ? {} : { lend: (gid) => lendFolder(rdp, gid) }),
+  });
   void users.removeAll();
   const retention = createRetention(retentionFile(spec.root), (folder) => removeFolder(folder), (message) => shared.log(`TVM ${spec.name}: ${message}`));
   const foldersToRemove = new Set<string>();

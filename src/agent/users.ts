@@ -13,6 +13,10 @@ export interface UsersOptions {
   readonly gid?: number | undefined;
   readonly allowed: boolean;
   readonly log: (message: string) => void;
+  /** Lets a group read what is for users of the TVM and not for its tasks; absent: there is nothing of that. */
+  readonly lend?: ((gid: number) => void) | undefined;
+  /** Takes down the names that are made, before they are, so that whoever removes the TVM can remove them when this process cannot. */
+  readonly note?: ((names: readonly string[]) => void) | undefined;
   /** For tests: the system's own otherwise. */
   readonly system?: System;
 }
@@ -41,6 +45,8 @@ export function tvmUsers(options: UsersOptions): Users {
   const system = options.system ?? thisSystem;
   const prefix = `bl${createHash("sha256").update(options.root).digest("hex").slice(0, 8)}-`;
   const accountOf = (name: string): string => prefix + name.toLowerCase();
+  /** Tasks have the users' number; what tells them apart is this group, which no task is in. */
+  const shared = options.lend && prefix.replace("-", "_users");
   const timers = new Map<string, NodeJS.Timeout>();
   const able = system.platform === "linux" && system.isRoot && options.allowed;
   let turn: Promise<unknown> = Promise.resolve();
@@ -63,10 +69,19 @@ export function tvmUsers(options: UsersOptions): Users {
     // Forced: tasks of the TVM run under the same number, which is no reason to keep the name. Without -r the files stay.
     await must("userdel", ["-f", account]);
     await system.run("groupdel", [account]);
+    note(accounts());
+  };
+  const note = (left: readonly string[]): void => options.note?.(shared === undefined || left.length === 0 ? left : [...left, shared]);
+  const lend = async (): Promise<void> => {
+    if (shared === undefined) return;
+    await must("groupadd", ["-f", shared]);
+    options.lend?.(groupNumber(system, shared));
   };
   const add = async (account: string, request: UserRequest): Promise<void> => {
     await remove(account);
     const { uid, gid, root } = options;
+    note([...accounts(), account]);
+    await lend();
     const own = uid === undefined ? ["-U"] : ["-o", "-u", String(uid), "-g", account];
     if (uid !== undefined) await must("groupadd", ["-o", "-g", String(gid ?? uid), account]);
     await must("useradd", ["-M", "-d", root, "-s", "/bin/bash", ...own, account]);
@@ -75,7 +90,7 @@ export function tvmUsers(options: UsersOptions): Users {
   const settle = async (account: string, { password, isAdmin, expiresAt }: UserRequest): Promise<void> => {
     // The system knows days alone: the last one is the day after, and a timer does the rest.
     if (expiresAt !== undefined) await must("usermod", ["-e", dayAfter(expiresAt), account]);
-    await must("usermod", ["-G", isAdmin ? adminGroup(system) : "", account]);
+    await must("usermod", ["-G", [...(isAdmin ? [adminGroup(system)] : []), ...(shared === undefined ? [] : [shared])].join(","), account]);
     if (password === undefined) await must("usermod", ["-L", account]);
     else await must("chpasswd", [], `${account}:${password}\n`);
     if (expiresAt !== undefined) removeAt(account, Date.parse(expiresAt));
@@ -112,7 +127,10 @@ export function tvmUsers(options: UsersOptions): Users {
     change: (request) => inTurn(() => carryOut(request)),
     removeAll: () => inTurn(async () => {
       if (!able) return;
-      for (const account of accounts()) await remove(account).catch((error: Error) => options.log(`a user of the TVM could not be removed: ${error.message}`));
+      const there = accounts();
+      for (const account of there) await remove(account).catch((error: Error) => options.log(`a user of the TVM could not be removed: ${error.message}`));
+      if (shared !== undefined && there.length > 0 && accounts().length === 0) await system.run("groupdel", [shared]);
+      note(accounts());
     }),
   };
 }
@@ -128,6 +146,13 @@ function adminGroup(system: System): string {
   const found = ADMIN_GROUPS.find((group) => groups.has(group));
   if (found === undefined) throw new Error(`the machine has no group of administrators (${ADMIN_GROUPS.join(" or ")})`);
   return found;
+}
+
+function groupNumber(system: System, name: string): number {
+  const line = system.read("/etc/group").split("\n").find((one) => one.startsWith(`${name}:`));
+  const number = Number(line?.split(":")[2] || NaN);
+  if (!Number.isSafeInteger(number) || number <= 0) throw new Error("the group of the TVM's users has no number");
+  return number;
 }
 
 function dayAfter(at: string): string {

@@ -1,5 +1,7 @@
 // Certificates on a TVM: there before anything runs, in folders that show each only what it may see, and gone with the boot.
+import { spawnSync } from "node:child_process";
 import fs from "node:fs";
+import { installCertificates, lendFolder } from "../../src/agent/certificates";
 import type { CertificateFile } from "../../src/wire";
 import { eventually } from "./eventually";
 import { assignment, openWorld, type World } from "./world";
@@ -87,4 +89,19 @@ test("a TVM that the service does not know any more ends while it waits for cert
   expect(world.read("tvm-1", "start/stdout.txt")).toBe(`password a${uid}\n`);
   expect(fs.readdirSync(certs()).sort()).toEqual(["rdp", "starttask", "task"]);
   for (const name of fs.readdirSync(certs())) expect(fs.readdirSync(`${certs()}/${name}`)).toHaveLength(2);
+});
+
+(process.getuid?.() === 0 ? test : test.skip)("what is visible to users of the TVM is read by who is in their group, once it is lent that, and by no task of the same number", async () => {
+  world = await openWorld();
+  fs.chmodSync(world.folder, 0o755);
+  fs.mkdirSync(`${world.folder}/tvms`, { mode: 0o711 });
+  const uid = 1_700_000_124;
+  const group = 1_700_500_124;
+  const { rdp } = installCertificates(world.root("tvm-1"), [file("d", { visibility: ["rdp"] })], { uid, gid: uid });
+  const reads = (gid: number): string => spawnSync("cat", [`${rdp}/${nameOf("d", "pfx.pw")}`], { uid, gid, encoding: "utf8" }).stdout;
+  expect([reads(group), reads(uid)]).toEqual(["", ""]);
+  lendFolder(rdp as string, group);
+  expect([reads(group), reads(uid)]).toEqual(["password d", ""]);
+  expect(spawnSync("sh", ["-c", `echo x > ${rdp}/x || rm -rf ${rdp}`], { uid, gid: group }).status).not.toBe(0);
+  expect(fs.readdirSync(rdp as string)).toHaveLength(2);
 });

@@ -1,4 +1,5 @@
 // The embedded machines: agent processes that are started once, found again by a restarted service, and missed when they die.
+import { createHash } from "node:crypto";
 import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
@@ -179,6 +180,21 @@ test("removing a TVM ends its tasks and files; the process goes with its last", 
   expect(fs.readdirSync(path.join(folder, "data", "tvms"))).toEqual([]);
   expect(records()).toEqual([]);
   expect(lost).toEqual([]);
+});
+
+test("removing a TVM whose agent was killed also removes the users of the machine that the agent had made for it, and no others", async () => {
+  const ran: string[] = [];
+  const first = machines({ run: async (file, args) => ran.push([file, ...args].join(" ")) && 0 });
+  await first.ensure([order("tvm-1"), order("tvm-2")]);
+  await exchanging("tvm-1");
+  const prefix = `bl${createHash("sha256").update(rootOf("tvm-1")).digest("hex").slice(0, 8)}`;
+  process.kill(records()[0]?.pid ?? 0, "SIGKILL");
+  await eventually(() => lost.length === 2);
+  fs.writeFileSync(`${rootOf("tvm-1")}.users`, JSON.stringify([`${prefix}-ann`, `${prefix}_users`, "root", "bl00000000-eve", `${prefix}-x y`, 7]));
+  fs.writeFileSync(`${rootOf("tvm-2")}.users`, "not a list");
+  await first.remove(account, pool, ["tvm-1", "tvm-2"]);
+  expect(ran).toEqual([`userdel -f ${prefix}-ann`, `groupdel ${prefix}-ann`, `userdel -f ${prefix}_users`, `groupdel ${prefix}_users`]);
+  expect(fs.readdirSync(path.join(folder, "data", "tvms"))).toEqual([]);
 });
 
 test("a refused TVM in a process that lives for others is started again when it is ordered again", async () => {

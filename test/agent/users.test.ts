@@ -1,26 +1,29 @@
 // Users of a TVM as users of the machine: which programs are run with what, and what is refused. The programs are noted down, not
 // run: a test makes no users on anybody's machine.
-import { tvmUsers, type System } from "../../src/agent/users";
+import { tvmUsers, type System, type UsersOptions } from "../../src/agent/users";
 
 const noted = (changes: Partial<System> = {}) => {
   const ran: string[] = [];
   const passwd = new Set<string>(["root", "daemon"]);
+  const groups = new Set<string>();
   let fail: string | undefined;
   const system: System = {
     platform: "linux", isRoot: true,
-    read: (file) => (file === "/etc/group" ? "root:x:0:\nsudo:x:27:\n" : [...passwd].map((name) => `${name}:x:1:1::/:/bin/sh`).join("\n")),
+    read: (file) => (file === "/etc/group" ? `root:x:0:\nsudo:x:27:\n${[...groups].map((name) => `${name}:x:1234:\n`).join("")}` : [...passwd].map((name) => `${name}:x:1:1::/:/bin/sh`).join("\n")),
     async run(file, args, input) {
       ran.push([file, ...args, ...(input === undefined ? [] : [`< ${input}`])].join(" "));
       const name = args.at(-1) as string;
       if (file === fail) return { code: 9, said: `${file}: no room` };
       if (file === "useradd") passwd.add(name);
       if (file === "userdel") passwd.delete(name);
+      if (file === "groupadd") groups.add(name);
+      if (file === "groupdel") groups.delete(name);
       return { code: 0, said: "" };
     },
     ...changes,
   };
-  const users = (more: { allowed?: boolean; root?: string; uid?: number } = {}) => tvmUsers({ root: "/data/tvms/a", uid: 20_001, gid: 20_001, allowed: true, log: () => undefined, system, ...more });
-  return { ran, passwd, users, failing: (file: string | undefined) => void (fail = file) };
+  const users = (more: Partial<UsersOptions> = {}) => tvmUsers({ root: "/data/tvms/a", uid: 20_001, gid: 20_001, allowed: true, log: () => undefined, system, ...more });
+  return { ran, passwd, groups, users, failing: (file: string | undefined) => void (fail = file) };
 };
 const later = "2099-06-01T10:00:00.000Z";
 
@@ -64,6 +67,31 @@ test("half a user is none: what was begun is taken back, and the reason is told 
   failing("chpasswd");
   expect(await users().change({ id: "1", kind: "add", name: "ann", password: "Secret" })).toEqual({ id: "1", problem: { code: "failed", message: "chpasswd ended with 9: chpasswd: no room" } });
   expect([...passwd]).toEqual(["root", "daemon"]);
+});
+
+test("a group of the users' own is lent what is for them and not for tasks; it goes with the last of them", async () => {
+  const { ran, users, groups } = noted();
+  const lent: number[] = [];
+  const mine = users({ lend: (gid) => void lent.push(gid) });
+  const [ann, bob] = [await mine.change({ id: "1", kind: "add", name: "ann", password: "x" }), await mine.change({ id: "2", kind: "add", name: "bob", password: "x", isAdmin: true })].map(({ account }) => account as string);
+  const shared = ann!.replace("-ann", "_users");
+  expect(lent).toEqual([1234, 1234]);
+  expect(ran.filter((line) => line.includes("-G") || line.includes("-f"))).toEqual([`groupadd -f ${shared}`, `usermod -G ${shared} ${ann}`, `groupadd -f ${shared}`, `usermod -G sudo,${shared} ${bob}`]);
+  await mine.change({ id: "3", kind: "remove", name: "ann" });
+  expect(groups.has(shared)).toBe(true);
+  await mine.removeAll();
+  expect(groups.size).toBe(0);
+});
+
+test("names are noted before anything is made, and taken off the note when they are gone", async () => {
+  const { ran, users } = noted();
+  const notes: string[] = [];
+  const mine = users({ note: (names) => void notes.push(`${ran.length} ${names.map((name) => name.slice(10)).join(",")}`), lend: () => undefined });
+  await mine.change({ id: "1", kind: "add", name: "ann", password: "x" });
+  await mine.change({ id: "2", kind: "add", name: "bob", password: "x" });
+  expect(notes).toEqual(["0 -ann,_users", "5 -ann,-bob,_users"]);
+  await mine.removeAll();
+  expect(notes.at(-1)).toMatch(/^\d+ $/);
 });
 
 test("one whose time is over is removed", async () => {
