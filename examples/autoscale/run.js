@@ -2,15 +2,17 @@
 // to a pool without TVMs, and draws the queue and the TVMs until there are none again.
 //   node run.js [--tasks N] [--seconds N] [--interval SECONDS] [--json]
 "use strict";
+const { spawn } = require("node:child_process");
+const { once } = require("node:events");
 const { mkdtempSync, readFileSync, rmSync } = require("node:fs");
 const { tmpdir } = require("node:os");
 const path = require("node:path");
 const { parseArgs } = require("node:util");
 const { createClient } = require("../../dist/src/cli/client");
 const { readKey } = require("../../dist/src/cli/connection");
-const { startService } = require("../../dist/src/cli/serviceDoor");
 const { freshJob } = require("../../dist/src/cli/waiting");
 
+const BATCHLEDGER = path.join(__dirname, "..", "..", "bin", "batchledger.js");
 const POOL = "tide";
 const WORK_ITEM = "waves";
 const LOOK_MS = 1000;
@@ -26,9 +28,15 @@ async function main() {
   const stop = new AbortController();
   for (const signal of ["SIGINT", "SIGTERM"]) process.once(signal, () => stop.abort(new Error("interrupted")));
   const data = mkdtempSync(path.join(tmpdir(), "batchledger-autoscale-"));
-  const service = await startService({ data, port: 0, logLevel: "error", autoscaleIntervalMs: interval * 1000 });
-  const client = createClient({ url: service.url, ...readKey(service.data, service.account) }, { signal: stop.signal });
+  const service = spawn(process.execPath, [BATCHLEDGER, "start", "--json", "--data", data, "--port", "0", "--log-level", "error", "--autoscale-interval", `${interval}s`], {
+    stdio: ["ignore", "pipe", "inherit"],
+    // Ctrl-C is for this program, which then ends the service.
+    detached: true,
+  });
+  const exit = once(service, "exit");
+  let client;
   try {
+    client = createClient(await readyOn(service, data), { signal: stop.signal });
     const formula = readFileSync(path.join(__dirname, "formula.txt"), "utf8");
     await client.createPool({ name: POOL, osFamily: "4", tvmSize: "small", maxTasksPerTVM: 1, enableAutoScale: true, autoScaleFormula: formula });
     await client.createWorkItem({ name: WORK_ITEM, jobExecutionEnvironment: { poolName: POOL } });
@@ -42,10 +50,23 @@ async function main() {
     process.stdout.write(values.json ? `${JSON.stringify(summary)}\n` : tell(summary));
     return summary.completed === tasks && summary.failed === 0 ? 0 : 1;
   } finally {
-    client.close();
-    await service.stop();
+    client?.close();
+    service.kill("SIGTERM");
+    await exit;
     rmSync(data, { recursive: true, force: true, maxRetries: 3 });
   }
+}
+
+/** The first line that the service says: where it is. */
+async function readyOn(service, data) {
+  let text = "";
+  for await (const chunk of service.stdout) {
+    text += chunk;
+    if (text.includes("\n")) break;
+  }
+  if (!text.includes("\n")) throw new Error("the service did not start");
+  const { api, account } = JSON.parse(text);
+  return { url: api, ...readKey(data, account) };
 }
 
 const plain = (tasks, seconds) => `${tasks} tasks of ${seconds} s on a pool without TVMs:`;
