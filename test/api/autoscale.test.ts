@@ -165,7 +165,7 @@ describe("disabled", () => {
     const after = await get();
     expect(after).toMatchObject({ enableAutoScale: false, targetDedicated: 2, allocationState: "resizing", resizeTimeout: "PT1H" });
     for (const name of ["autoScaleFormula", "autoScaleRun"]) expect(after).not.toHaveProperty(name);
-    expect(after.lastModified > before.lastModified).toBe(true);
+    expect(Date.parse(after.lastModified)).toBeGreaterThan(Date.parse(before.lastModified));
   });
 
   test("off already: 200, lastModified moves, no pulse", async () => {
@@ -174,7 +174,7 @@ describe("disabled", () => {
     service.shift(1);
     expect((await post("/pools/p?disableautoscale")).status).toBe(200);
     const after = await get();
-    expect(after.lastModified > before.lastModified).toBe(true);
+    expect(Date.parse(after.lastModified)).toBeGreaterThan(Date.parse(before.lastModified));
     expect(after.allocationState).toBe("steady");
   });
 
@@ -224,7 +224,7 @@ describe("evaluated when due", () => {
     expect(await due(2000)).toBe(1);
     const after = await get();
     expect(after).toMatchObject({ targetDedicated: 2, allocationState: "resizing", resizeTimeout: "PT1H", lastModified: made.lastModified, eTag: made.eTag });
-    expect(after.autoScaleRun.timestamp > made.autoScaleRun.timestamp).toBe(true);
+    expect(Date.parse(after.autoScaleRun.timestamp)).toBeGreaterThan(Date.parse(made.autoScaleRun.timestamp));
     expect(await due(2000)).toBe(0);
     // A resize that is under way gets the new target.
     expect(await due(900_000)).toBe(1);
@@ -243,7 +243,7 @@ describe("evaluated when due", () => {
     const failed = await get();
     expect(failed).toMatchObject({ targetDedicated: 5, allocationState: "steady", autoScaleRun: { error: { code: "AutoScalingFormulaEvaluationError" }, results: "$TargetDedicated=5;$NodeDeallocationOption=requeue" } });
     expect(await due(900_000)).toBe(1);
-    expect((await get()).autoScaleRun.timestamp > failed.autoScaleRun.timestamp).toBe(true);
+    expect(Date.parse((await get()).autoScaleRun.timestamp)).toBeGreaterThan(Date.parse(failed.autoScaleRun.timestamp));
   });
 
   test("a pool that is not at its target though nothing moves is moved again, unless the quota forbids", async () => {
