@@ -345,6 +345,19 @@ describe("the end", () => {
 describe("auto pools", () => {
   const auto = (more: Partial<AutoPoolSpec> = {}): AutoPoolSpec => ({ lifetime: "job", keepAlive: false, prefix: "auto", spec: poolSpec({ targetDedicated: 1 }), ...more });
 
+  test("with a formula get their size from it, from the first evaluation on", async () => {
+    await make({ autoPool: auto({ spec: poolSpec({ targetDedicated: 0, autoScale: { formula: "$TargetDedicated = 2;", intervalMs: 900_000 } }) }) });
+    const [made] = await jobsOf();
+    const pool = accepted(await getPool(world.ports, world.call(), made?.pool as string)).state;
+    expect(pool).toMatchObject({ spec: { targetDedicated: 2 }, autoScale: { formula: "$TargetDedicated = 2;" } });
+    expect(pool.tvms).toHaveLength(2);
+  });
+
+  test("with a formula that is none end their job with the reason", async () => {
+    await make({ autoPool: auto({ spec: poolSpec({ targetDedicated: 0, autoScale: { formula: "$TargetDedicated = ;", intervalMs: 900_000 } }) }) });
+    expect(await jobsOf()).toMatchObject([{ phase: "completed", error: { code: "InvalidAutoScaleFormulaInAutoPool" } }]);
+  });
+
   test("case 47: one for each job, with a name of its own, made with it and deleted with it; tasks run there", async () => {
     await make({ autoPool: auto(), schedule: tens });
     const [first] = await pools();
