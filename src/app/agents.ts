@@ -74,7 +74,8 @@ export const join = async (ports: Ports, request: JoinRequest, at: string): Prom
   if (!pool || pool.gone) return goneTvm;
   // Written first: if this ends half way, the TVM has joined and is silent, and its silence must be noticed.
   const [row] = await ports.views.get(tvms, [tvms.locate(known.tvm)]);
-  if (row && !row.joined && row.boot === known.boot) await heard(ports, known.tvm, known.boot, at);
+  // A TVM whose row is not there yet is new: its row is behind.
+  if (!row || (!row.joined && row.boot === known.boot)) await heard(ports, known.tvm, known.boot, at);
   const { address, cores, platform, separateUser } = request.machine;
   const outcome = await execute(ports, "tvm", known.tvm, {
     stream: tvmStream(known.tvm),
