@@ -78,8 +78,8 @@ describe("in Key Vault", () => {
   test("what the vault does not take is told as that; a vault that is away is an error without the secret", async () => {
     expect(await inVault(vault.url).put(place, { data: Buffer.from("no pfx"), password: "a canary" })).toContain("Key Vault does not take");
     const away = inVault("https://localhost:9");
-    for (const act of [away.put(place, secret), away.get(place), away.remove(place)]) {
-      const refused = (await act.then(() => undefined, (error: Error) => error)) as Error;
+    for (const act of [() => away.put(place, secret), () => away.get(place), () => away.remove(place)]) {
+      const refused = (await act().then(() => undefined, (error: Error) => error)) as Error;
       expect(refused.message).toContain("Key Vault did not answer.");
       expect(refused.cause).toBeUndefined();
       expect(`${refused.stack}${JSON.stringify({ ...refused })}`).not.toMatch(/canary|a token/);
