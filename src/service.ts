@@ -10,7 +10,7 @@ import { usePorts } from "./compose";
 import { type Embedded, accountsOf, copyData, embedded } from "./embedded";
 import { provideCoreModule } from "./host/functionsCore";
 import { startHost } from "./host/main";
-import { type EmbeddedOptions, type EmbeddedSettings, embeddedSettings } from "./settings";
+import { type EmbeddedOptions, type EmbeddedSettings, embeddedSettings, isLoopback } from "./settings";
 
 export type StartOptions = EmbeddedOptions;
 
@@ -20,6 +20,8 @@ export interface RunningService {
   /** File with the account's keys, one a line. */
   readonly keyFile: string;
   readonly data: string;
+  /** Other machines may reach the API, without TLS. */
+  readonly inTheClear: boolean;
   /** Ends the machines, finishes what runs, closes everything. Idempotent. */
   stop(): Promise<void>;
 }
@@ -47,6 +49,7 @@ export const startService = async (options: StartOptions = {}): Promise<RunningS
       account: settings.account,
       keyFile: path.join(settings.data, "keys", `${settings.account}.key`),
       data: settings.data,
+      inTheClear: !isLoopback(settings.bind),
       stop: () => (stopped ??= stopAll(settings, parts, host)),
     };
   } catch (error) {

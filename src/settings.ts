@@ -9,6 +9,8 @@ export interface EmbeddedSettings {
   /** 0: whichever was used last for this data, if it is free, else any. */
   readonly port: number;
   readonly bind: string;
+  /** The API may be reached from other machines, in the clear: only by this name. */
+  readonly insecureHttp: boolean;
   /** What survives a power cut; the end of a process alone loses nothing with either. */
   readonly sync: "normal" | "full";
   readonly account: string;
@@ -55,6 +57,7 @@ const schema = z.strictObject({
   data: z.string().min(1).default(".batchledger"),
   port: z.coerce.number().int().min(0).max(65_535).default(7071),
   bind: z.string().min(1).default("127.0.0.1"),
+  insecureHttp: z.boolean().default(false),
   sync: z.enum(["normal", "full"]).default("normal"),
   account: z.string().regex(/^[a-z0-9]{3,24}$/, "an account name has 3 to 24 of a-z and 0-9").default("local"),
   allowElevated: z.boolean().default(false),
@@ -75,6 +78,9 @@ const schema = z.strictObject({
   logLevel: z.enum(["debug", "info", "warn", "error", "silent"]).default("info"),
 });
 
+/** An address that no other machine reaches. */
+export const isLoopback = (bind: string): boolean => /^(?:localhost|::1|127(?:\.\d{1,3}){3})$/i.test(bind);
+
 export type EmbeddedOptions = z.input<typeof schema>;
 
 /** Settings of the embedded default. Throws an Error that names the option, its fault and what would do. */
@@ -85,6 +91,11 @@ export const embeddedSettings = (options: EmbeddedOptions): EmbeddedSettings => 
     throw new Error(`The option ${issue?.path.join(".") || "?"} is not usable: ${issue?.message}`);
   }
   const { poolsMax, coresMax, workItemsMax, autoscaleIntervalMs, ...rest } = parsed.data;
+  if (!isLoopback(rest.bind) && !rest.insecureHttp)
+    throw new Error(
+      "The option bind is not usable: other machines would reach the API without TLS, so whoever is on the way reads keys' signatures and data. " +
+        "Leave it out and let a proxy with TLS on this machine pass requests on (--allowed-host NAME), or say --insecure-http as well.",
+    );
   const scaling = autoscaleIntervalMs === undefined ? {} : { scaling: scalingEvery(autoscaleIntervalMs) };
   return Object.freeze({ ...rest, ...scaling, quotas: quotasOf(poolsMax, coresMax, workItemsMax), mode: "embedded" as const, data: path.resolve(rest.data) });
 };

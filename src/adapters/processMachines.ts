@@ -16,7 +16,7 @@ export interface ProcessMachinesOptions {
   readonly log: Log;
   /** Called once for each TVM whose process is gone without having been asked to go. */
   readonly onMachineLost: (lost: { readonly account: string; readonly pool: string; readonly tvm: string; readonly boot: number }) => unknown;
-  /** Hosts that resource files may come from besides public https addresses and this machine. */
+  /** Hosts that resource files may come from besides public https addresses, the service, and this machine. */
   readonly allowedHosts?: readonly string[];
   /** The agent's program; absent: the one of this release. */
   readonly agentMain?: string;
@@ -447,9 +447,13 @@ function agentEnvironment(): NodeJS.ProcessEnv {
   return { PATH: PATH ?? "/usr/local/bin:/usr/bin:/bin", ...(TMPDIR === undefined ? {} : { TMPDIR }) };
 }
 
+/** Tasks of these TVMs reach what listens on this machine anyway, and a store of its user's may be there. By these names only: a name
+ * of the outside world that leads here is still refused. */
+const THIS_MACHINE: readonly string[] = ["127.0.0.1", "localhost", "[::1]"];
+
 function agentSpec(options: ProcessMachinesOptions, place: Place, folder: string, hosted: readonly HostedTvm[], orders: readonly MachineOrder[]): unknown {
   return {
-    endpointFile: path.resolve(options.endpointFile), machineFile: machineFile(options), helperCache: path.resolve(folder, "helpers"), allowHosts: options.allowedHosts ?? [], programFolders: place.programFolders,
+    endpointFile: path.resolve(options.endpointFile), machineFile: machineFile(options), helperCache: path.resolve(folder, "helpers"), allowHosts: [...THIS_MACHINE, ...(options.allowedHosts ?? [])], programFolders: place.programFolders,
     ...options.agentSpec,
     tvms: hosted.map(({ tvm, boot, root, uid, address }, index) => ({
       name: tvm, joinCode: orders[index]?.joinCode ?? "", boot, root, address, ...(uid === undefined ? {} : { uid, gid: uid }),

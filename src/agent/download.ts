@@ -1,5 +1,5 @@
-// Fetches resource files into a task's folder. Only https, and http to this machine or to hosts that the operator listed;
-// no private address behind a public name; no redirects. Files are written under a temporary name and renamed. Identical
+// Fetches resource files into a task's folder. Only https to public addresses, and whatever goes to hosts that are listed: by the
+// operator, and the service itself; no inner address behind a public name, this machine's own neither; no redirects. Files are written under a temporary name and renamed. Identical
 // files wanted by many tasks are kept with their ETag and asked for again with If-None-Match, so that a changed one is
 // noticed. Addresses hold signatures: they never appear in an error.
 import { createHash } from "node:crypto";
@@ -175,10 +175,16 @@ function checkedUrl(file: ResourceFile, allowHosts: readonly string[]): URL {
   if (!url || (url.protocol !== "https:" && url.protocol !== "http:") || url.username !== "" || url.password !== "") {
     throw userError("BlobAccessDenied", `The source of ${shown(file.filePath)} is not an address that can be fetched.`);
   }
+  if (!hostListed(url, allowHosts) && !portAllowed(url.port)) throw notAllowed();
   const literal = url.hostname.replace(/^\[|\]$/g, "");
   // The resolver is not asked about addresses, so the guard is.
   if (net.isIP(literal) !== 0 && !addressAllowed(literal, url.protocol, hostListed(url, allowHosts))) throw notAllowed();
   return url;
+}
+
+/** Stores listen on https's own port or on high ones; below are mail, shells and the like. */
+function portAllowed(port: string): boolean {
+  return port === "" || port === "443" || Number(port) >= 1024;
 }
 
 function hostListed(url: URL, allowHosts: readonly string[]): boolean {
@@ -198,21 +204,21 @@ function guardedLookup(protocol: string, listed: boolean): net.LookupFunction {
   };
 }
 
-const loopback = blockList([["127.0.0.0", 8, "ipv4"], ["::1", 128, "ipv6"]]);
+// Private, shared, link-local (metadata of clouds), reserved, multicast; the door of Azure's host to its machines; forms of IPv6 that
+// hold an address of IPv4.
 const inner = blockList([
-  ["0.0.0.0", 8, "ipv4"], ["10.0.0.0", 8, "ipv4"], ["100.64.0.0", 10, "ipv4"], ["169.254.0.0", 16, "ipv4"], ["172.16.0.0", 12, "ipv4"],
+  ["0.0.0.0", 8, "ipv4"], ["127.0.0.0", 8, "ipv4"], ["10.0.0.0", 8, "ipv4"], ["100.64.0.0", 10, "ipv4"], ["169.254.0.0", 16, "ipv4"], ["168.63.129.16", 32, "ipv4"], ["172.16.0.0", 12, "ipv4"],
   ["192.0.0.0", 24, "ipv4"], ["192.168.0.0", 16, "ipv4"], ["198.18.0.0", 15, "ipv4"], ["224.0.0.0", 4, "ipv4"], ["240.0.0.0", 4, "ipv4"],
-  ["::", 128, "ipv6"], ["64:ff9b::", 96, "ipv6"], ["fc00::", 7, "ipv6"], ["fe80::", 10, "ipv6"], ["ff00::", 8, "ipv6"],
+  ["::", 96, "ipv6"], ["64:ff9b::", 96, "ipv6"], ["64:ff9b:1::", 48, "ipv6"], ["2001::", 32, "ipv6"], ["2002::", 16, "ipv6"], ["fc00::", 7, "ipv6"], ["fe80::", 10, "ipv6"], ["fec0::", 10, "ipv6"], ["ff00::", 8, "ipv6"],
 ]);
 
-/** Exported for tests. `listed`: the operator allows this host whatever its address. */
+/** Exported for tests. `listed`: this host is allowed whatever its address. */
 export function addressAllowed(address: string, protocol: string, listed: boolean): boolean {
   if (listed) return true;
   const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(address)?.[1];
   if (mapped === undefined && /^::ffff:/i.test(address)) return false;
   const plain = mapped ?? address;
   const family = net.isIPv6(plain) ? "ipv6" : "ipv4";
-  if (loopback.check(plain, family)) return true;
   return protocol === "https:" && !inner.check(plain, family);
 }
 

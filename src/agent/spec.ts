@@ -26,7 +26,7 @@ export interface AgentSpec {
   readonly machineFile?: string;
   /** A folder for the compiled start helper. */
   readonly helperCache: string;
-  /** Hosts that resource files may come from besides public https addresses and this machine. */
+  /** Hosts that resource files may come from besides public https addresses and the service itself. */
   readonly allowHosts?: readonly string[];
   /** Folders put at the end of PATH; absent: that of this Node. */
   readonly programFolders?: readonly string[];

@@ -200,7 +200,12 @@ function openSession(spec: TvmSpec, joined: JoinAnswer, certificates: Certificat
   let startTask: Active | undefined;
   const context: LaunchContext = {
     facts: { account: joined.account, pool: joined.pool, tvm: joined.tvm, root: spec.root, portRange: joined.portRange, certificates, programFolders: shared.programFolders },
-    owner: ownerOf(spec), startOwner: joined.certificates ? startOwner(ownerOf(spec)) : ownerOf(spec), limits: shared.limits, elevatedAllowed: joined.runElevatedAllowed, allowHosts: shared.allowHosts, cache: openCache(cacheFolder(spec)),
+    owner: ownerOf(spec), startOwner: joined.certificates ? startOwner(ownerOf(spec)) : ownerOf(spec), limits: shared.limits, elevatedAllowed: joined.runElevatedAllowed, cache: openCache(cacheFolder(spec)),
+    // The service keeps files too, and may have another port after a restart.
+    get allowHosts() {
+      const own = shared.service.url();
+      return own === undefined ? shared.allowHosts : [...shared.allowHosts, new URL(own).host];
+    },
   };
   const trash = createTrash(spec, shared, context);
   const { rdp } = certificates;

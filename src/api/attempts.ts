@@ -13,7 +13,11 @@ export interface Attempts {
   failed(account: string, now: number): number | undefined;
   /** One that waited has been answered. */
   answered(): void;
+  /** How many failed since this was last told, every so often; else 0: a line for each would let strangers fill the log. */
+  toTell(now: number): number;
 }
+
+const TELL_EVERY_MS = 10_000;
 
 export const FAILURES_AT_ONCE = 1000;
 const FAILURES_PER_SECOND = 20;
@@ -27,8 +31,17 @@ export const attempts = (): Attempts => {
   const accounts = new Map<string, Budget>();
   const all: Budget = { left: ALL_AT_ONCE, at: 0 };
   let waiting = 0;
+  let untold = 0;
+  let toldAt = -Infinity;
   return {
+    toTell(now) {
+      if (untold === 0 || Math.abs(now - toldAt) < TELL_EVERY_MS) return 0;
+      const count = untold;
+      [untold, toldAt] = [0, now];
+      return count;
+    },
     failed(account, now) {
+      untold++;
       // Names that strangers make up share the budget of all: forgetting one costs nothing.
       if (!accounts.has(account) && accounts.size >= ACCOUNTS_MAX) accounts.clear();
       const own = accounts.get(account) ?? { left: FAILURES_AT_ONCE, at: now };

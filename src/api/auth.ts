@@ -1,7 +1,6 @@
 // Who asks: SharedKey over the canonical string (reference section 2), the TVM credential for the agents' door, and the one
 // rule of what each may do. It never parses a body and never logs what it was given.
-// Replays within the fifteen minutes are harmless or caught elsewhere: adding refuses a name that exists, deleting and
-// terminating twice changes nothing, updates and resizes set the same values again (or are bound to an ETag by If-Match).
+// A signature is good for fifteen minutes, so a request that was overheard could be sent again: replays.ts remembers those of changes.
 import { createHmac, timingSafeEqual } from "node:crypto";
 import { type Rejection, rejection } from "../domain/decider";
 import { ACCOUNT_NAME } from "../domain/ids";
@@ -10,8 +9,8 @@ import { parseHttpDate } from "./dates";
 
 /** Nobody is believed for where they come from: loopback is not a credential. */
 export type Principal =
-  | { readonly kind: "account"; readonly account: string }
-  /** What the header says: the app checks the credential itself on each exchange. */
+  | { readonly kind: "account"; readonly account: string; readonly signature: string }
+  /** What the header says: the app checks the credential before anything else is looked at, and its TVM on each exchange. */
   | { readonly kind: "tvm"; readonly credential: string }
   /** What the header says: a job manager's token, which the app checks before anything else is looked at. */
   | { readonly kind: "manager"; readonly token: string }
@@ -53,8 +52,11 @@ const ALLOWED: Readonly<Record<Principal["kind"], ReadonlySet<Action>>> = {
   anonymous: new Set<Action>(["health.read", "agent.join"]),
 };
 
+/** As much of a principal as decides what it may do. */
+export type Asker = Pick<Principal, "kind"> & { readonly account?: string };
+
 /** Deny by default: whether this principal may do this to things of this account (undefined: of no account). */
-export const authorize = (principal: Principal, action: Action, account: string | undefined): Rejection | undefined => {
+export const authorize = (principal: Asker, action: Action, account: string | undefined): Rejection | undefined => {
   const own = principal.kind !== "account" || account === undefined || principal.account === account;
   return own && ALLOWED[principal.kind].has(action) ? undefined : rejection("InsufficientAccountPermissions");
 };
@@ -95,7 +97,7 @@ export const authenticate = async (accounts: Accounts, request: SignedRequest, n
   const keys = ACCOUNT_NAME.test(account) ? await accounts.keys(account) : undefined;
   // An unknown account costs the same work as a wrong key.
   const good = verify(request, name, signature, keys ?? [NO_KEY]) && keys !== undefined;
-  return good ? { kind: "account", account } : rejection("AuthenticationFailed");
+  return good ? { kind: "account", account, signature } : rejection("AuthenticationFailed");
 };
 
 const NO_KEY = Buffer.alloc(64).toString("base64");

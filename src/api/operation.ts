@@ -78,10 +78,18 @@ export interface Operation {
   readonly schema?: z.ZodType;
   /** Query parameters besides api-version, timeout and the action. */
   readonly query?: readonly string[];
+  /**
+   * Of a change: why the same signed request does no harm when it is sent again later by somebody who overheard it. Without a reason it
+   * is remembered and refused (see replays.ts).
+   */
+  readonly repeatable?: string;
   /** May take longer than the `timeout` parameter says. */
   readonly slow?: boolean;
   readonly run: (input: Input<never>) => Promise<Answer | Rejection>;
 }
+
+/** Whether it may change something: of such the history and the log tell who asked. */
+export const changes = (one: Pick<Operation, "method">): boolean => one.method !== "GET" && one.method !== "HEAD";
 
 /** An operation whose handler gets what its schema makes of the body. */
 export const operation = <S extends z.ZodType = z.ZodUndefined>(

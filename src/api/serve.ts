@@ -2,6 +2,7 @@
 // nothing about pools or tasks, and proves the signature before it looks at the body.
 import type { HttpResponseInit, InvocationContext } from "@azure/functions";
 import { type Rejection, isRejection, rejection } from "../domain/decider";
+import { isCredential } from "../app/agents";
 import { Busy } from "../app/execute";
 import { managerOf } from "../app/managers";
 import type { Ports } from "../ports";
@@ -9,9 +10,11 @@ import { type Attempts, attempts } from "./attempts";
 import { type Principal, authenticate, authorize, withinJob } from "./auth";
 import { readConditions } from "./conditions";
 import { BODY_MAX, parseJson, readBytes, tooLarge } from "./json";
-import type { Answer, Incoming, Input, Operation, PartAnswer, PartRequest, Route } from "./operation";
+import { type Answer, type Incoming, type Input, type Operation, type PartAnswer, type PartRequest, type Route, changes } from "./operation";
+import { audit, auditRefused } from "./audit";
 import { routes } from "./operations";
 import { problemBody, statusOf } from "./problems";
+import { type Replays, replays } from "./replays";
 import { parseBody } from "./schemas";
 
 /** The versions of the classic dialect: work items and TVMs. */
@@ -52,18 +55,23 @@ const settled = async (exchange: Exchange, run: () => Promise<Answer | Rejection
 const answerTo = async (exchange: Exchange, abort: AbortSignal | undefined): Promise<Answer | Rejection> => {
   const { ports, request, url, now } = exchange;
   const principal = await authenticate(ports.accounts, { method: request.method, url, headers: request.headers as never }, now);
-  return isRejection(principal) ? slowly(exchange, principal) : answerAs(exchange, principal, abort, false);
+  if (isRejection(principal)) return slowly(exchange, principal);
+  // Nothing else of a request is looked at before it is known who sends it, its body least of all.
+  if (principal.kind === "tvm" && !isCredential(ports, principal.credential)) return slowly(exchange, rejection("AuthenticationFailed", "The TVM's credential is not valid."));
+  return answerAs(exchange, principal, abort, false);
 };
 
 const tried = new WeakMap<object, Attempts>();
 
-/** A wrong signature is answered later the more of them there were. */
-const slowly = async ({ ports, request, now }: Exchange, refused: Rejection): Promise<Rejection> => {
+/** A wrong signature, or credential, is answered later the more of them there were. */
+const slowly = async ({ ports, request, now, requestId }: Exchange, refused: Rejection): Promise<Rejection> => {
   if (refused.code !== "AuthenticationFailed") return refused;
   let known = tried.get(ports.accounts);
   if (!known) tried.set(ports.accounts, (known = attempts()));
   const account = /^\S+ ([^:\s]{1,64}):/.exec(request.headers.get("authorization") ?? "")?.[1] ?? "";
   const wait = known.failed(account.toLowerCase(), now.getTime());
+  const count = known.toTell(now.getTime());
+  if (count > 0) ports.log.warn("audit", { who: account === "" ? "unknown" : account, action: "sign in", status: 403, code: refused.code, count, request: requestId });
   if (wait === undefined) return rejection("ServerBusy", "Too many requests with wrong signatures.");
   if (wait === 0) return refused;
   await ports.clock.sleep(wait);
@@ -73,7 +81,7 @@ const slowly = async ({ ports, request, now }: Exchange, refused: Rejection): Pr
 
 /** For whoever it is that has been proven. `within`: the request is part of another. */
 const answerAs = async (exchange: Exchange, principal: Principal, abort: AbortSignal | undefined, within: boolean): Promise<Answer | Rejection> => {
-  const { ports, request, url, now } = exchange;
+  const { ports, request, url } = exchange;
   const manager = principal.kind === "manager" ? await managerOf(ports, principal.token) : undefined;
   if (principal.kind === "manager" && !manager) return rejection("AuthenticationFailed", "The token is not valid (any more): it is good while the job manager that it was given to runs.");
   const route = routes.find(url.pathname);
@@ -85,7 +93,28 @@ const answerAs = async (exchange: Exchange, principal: Principal, abort: AbortSi
   if (isRejection(found)) return versionProblem(url.pathname, query) ?? found;
   const account = principal.kind === "account" ? principal.account : manager?.account;
   const names = (route as Route).names;
-  const refusal = authorize(principal, found.action, account) ?? (manager && withinJob(names, manager)) ?? checkQuery(found, query);
+  const by = manager?.task ?? account ?? principal.kind;
+  const forbidden = authorize(principal, found.action, account) ?? (manager && withinJob(names, manager)) ?? doneBefore(exchange, principal, found, within);
+  if (forbidden) return auditRefused(exchange, by, found, forbidden);
+  return audit(exchange, by, found, await perform({ exchange, principal, account, by, route: route as Route, query, found, abort, within }));
+};
+
+interface Allowed {
+  readonly exchange: Exchange;
+  readonly principal: Principal;
+  readonly account: string | undefined;
+  readonly by: string;
+  readonly route: Route;
+  readonly query: ReadonlyMap<string, string>;
+  readonly found: Operation;
+  readonly abort: AbortSignal | undefined;
+  readonly within: boolean;
+}
+
+/** Reads what is left of the request and runs the operation: who asks for it may. */
+const perform = async ({ exchange, principal, account, by, route, query, found, abort, within }: Allowed): Promise<Answer | Rejection> => {
+  const { ports, request, url, now } = exchange;
+  const refusal = checkQuery(found, query);
   if (refusal) return refusal;
   if (within && !fitsInside(found)) return rejection("InvalidInput", "This operation cannot be part of a batch.", { Reason: found.name });
   const conditions = readConditions(request.headers);
@@ -96,20 +125,31 @@ const answerAs = async (exchange: Exchange, principal: Principal, abort: AbortSi
   const at = now.toISOString();
   const input: Input = {
     ports,
-    call: { account: account ?? "", at, by: manager?.task ?? account ?? "anonymous" },
-    names,
+    call: { account: account ?? "", at, by },
+    names: route.names,
     query,
     headers: request.headers,
     conditions,
     body,
     base: url.origin,
-    path: (route as Route).path,
+    path: route.path,
     abort,
     credential: principal.kind === "tvm" ? principal.credential : undefined,
     stream: streamed ? request.body : undefined,
     inside: within ? undefined : (part) => answerPart(exchange, principal, abort, part),
   };
   return runInTime(exchange, found, input as Input<never>);
+};
+
+const proven = new WeakMap<object, Replays>();
+
+/** A change that was overheard is not done again. */
+const doneBefore = ({ ports, now }: Exchange, principal: Principal, found: Operation, within: boolean): Rejection | undefined => {
+  if (principal.kind !== "account" || within || !changes(found) || found.repeatable !== undefined) return undefined;
+  let known = proven.get(ports.accounts);
+  if (!known) proven.set(ports.accounts, (known = replays()));
+  if (!known.cameBefore(principal.signature, now.getTime())) return undefined;
+  return rejection("AuthenticationFailed", undefined, { HeaderName: "Authorization", Reason: "this very request came before: date and sign it anew" });
 };
 
 /** What answers with more than a small JSON body, or reads its body as it comes, has a request of its own. */

@@ -54,6 +54,9 @@ const verify = (text: string, expected: (tvm: string, boot: number) => string): 
   return sameText(expected(tvm, boot), text) ? { tvm, boot } : undefined;
 };
 
+/** Whether the service ever gave this credential to somebody; what it is good for now, each of its uses looks at. */
+export const isCredential = (ports: Pick<Ports, "sealer">, text: string): boolean => verify(text, (tvm, boot) => credentialFor(ports, tvm, boot)) !== undefined;
+
 const notYours = rejection("AuthenticationFailed", "The TVM's credential or join code is not valid (any more).");
 const goneTvm = rejection("TVMNotFound", "The TVM is not in its pool any more: end its tasks and stop.");
 
@@ -95,6 +98,7 @@ export const join = async (ports: Ports, request: JoinRequest, at: string): Prom
   // The answer to the first join may have been lost: until it has used its credential, a TVM may ask for it again.
   if (outcome.events.length === 0 && !(await mayJoinAgain(ports, known, outcome.state))) return notYours;
   await heard(ports, known.tvm, known.boot, at);
+  ports.log.info("audit", { who: known.tvm, action: "agent.join", boot: known.boot, status: "has a credential now" });
   return {
     credential: credentialFor(ports, known.tvm, known.boot),
     account: outcome.state.account,
@@ -126,7 +130,7 @@ export const certificatesFor = async (ports: Ports, credential: string, boot: nu
   if (!known || known.boot !== boot) return notYours;
   const [row] = await ports.views.get(tvms, [tvms.locate(known.tvm)]);
   const refusal = refusalFor(row, known.boot);
-  if (refusal || !row) return refusal ?? goneTvm;
+  if (refusal || !row) return refused(ports, known, refusal);
   // From here on its join code is good no more.
   await heard(ports, known.tvm, known.boot, at, true);
   const [pool] = await ports.views.get(pools, [pools.locate(parentOf(known.tvm))]);
@@ -153,7 +157,7 @@ export const exchange = async (
   if (!known || known.boot !== request.boot) return notYours;
   const [first] = await ports.views.get(tvms, [tvms.locate(known.tvm)]);
   const refusal = refusalFor(first, known.boot);
-  if (refusal || !first) return refusal ?? goneTvm;
+  if (refusal || !first) return refused(ports, known, refusal);
   await heard(ports, known.tvm, known.boot, at, true, request);
   if (first.phase === "unknown")
     await execute(ports, "tvm", known.tvm, { stream: tvmStream(known.tvm), command: { type: "RecoverTvm", at, boot: known.boot } });
@@ -165,6 +169,12 @@ const refusalFor = (row: TvmRow | undefined, boot: number): Rejection | undefine
   if (!row || row.gone) return goneTvm;
   // Another boot has taken over: whoever still speaks for the old one has nothing to say.
   return !row.joined || row.boot !== boot ? notYours : undefined;
+};
+
+/** On record: it had a credential, which is over; nothing of what it says is taken in. */
+const refused = (ports: Ports, { tvm, boot }: { tvm: string; boot: number }, why: Rejection = goneTvm): Rejection => {
+  ports.log.warn("audit", { who: tvm, action: "agent.exchange", boot, status: "refused", code: why.code });
+  return why;
 };
 
 /** What the TVM tells is durable before it is answered: then it may forget it. */

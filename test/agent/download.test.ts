@@ -1,4 +1,5 @@
 // Resource files: fetched once while unchanged, from allowed places only, with the codes that the reference names.
+import dns from "node:dns";
 import fs from "node:fs";
 import http from "node:http";
 import type { AddressInfo } from "node:net";
@@ -33,7 +34,7 @@ afterEach(async () => {
 const url = (name: string): string => `http://127.0.0.1:${(server.address() as AddressInfo).port}/${name}?sig=verysecret`;
 const fetchTo = (filePath: string, blobSource = url("blob"), changes: Partial<DownloadOptions> = {}) =>
   download([{ blobSource, filePath }], {
-    root: path.join(folder, "root"), folder: ["wd"], owner: undefined, cache, allowHosts: [], limits: DEFAULT_DOWNLOAD_LIMITS, signal: new AbortController().signal, ...changes,
+    root: path.join(folder, "root"), folder: ["wd"], owner: undefined, cache, allowHosts: ["127.0.0.1"], limits: DEFAULT_DOWNLOAD_LIMITS, signal: new AbortController().signal, ...changes,
   });
 const read = (...names: string[]): string => fs.readFileSync(path.join(folder, "root", "wd", ...names), "utf8");
 const failure = (fetching: Promise<void>): Promise<{ category: string; code: string; message: string }> =>
@@ -178,14 +179,39 @@ test("a link on the way leads nowhere", async () => {
   expect(fs.readdirSync(path.join(folder, "outside"))).toEqual([]);
 });
 
-test.each(["http://10.0.0.1/x", "http://93.184.215.14/x", "https://192.168.1.1/x", "https://169.254.169.254/x", "https://[fd00::1]/x", "https://[::ffff:10.0.0.1]/x", "https://user:pw@example.com/x", "ftp://example.com/x", "file:///etc/passwd", "not an address"])("does not fetch from %s", async (source) => {
-  expect(await failure(fetchTo("x", source))).toMatchObject({ category: "UserError", code: "BlobAccessDenied" });
+test.each(["http://10.0.0.1/x", "http://93.184.215.14/x", "https://192.168.1.1/x", "https://169.254.169.254/x", "https://[fd00::1]/x", "https://[::ffff:10.0.0.1]/x", "http://127.0.0.2/x", "https://[::1]/x", "https://2130706433/x", "https://0x7f.1/x", "https://0177.0.0.1/x", "https://example.com:25/x", "https://example.com:22/x", "https://user:pw@example.com/x", "ftp://example.com/x", "file:///etc/passwd", "not an address"])("does not fetch from %s", async (source) => {
+  expect(await failure(fetchTo("x", source, { allowHosts: [] }))).toMatchObject({ category: "UserError", code: "BlobAccessDenied" });
+  expect(requests).toEqual([]);
 });
 
-test("public addresses by https, this machine by either, listed hosts always", () => {
+test.each<[string, string[]]>([
+  ["this machine", ["127.0.0.1"]], ["a private network", ["10.1.2.3"]], ["one public address and one of this machine", ["93.184.215.14", "127.0.0.1"]], ["metadata of the cloud", ["169.254.169.254"]],
+  ["this machine by IPv6", ["::1"]], ["a mapped form", ["::ffff:127.0.0.1"]], ["nothing", []],
+])("a name of the outside that leads to %s is not fetched from: what was looked up is what is checked, and what would be connected to", async (_, addresses) => {
+  const { port } = server.address() as AddressInfo;
+  const looked = jest.spyOn(dns, "lookup").mockImplementation(((_name: string, _options: unknown, callback: (error: null, found: object[]) => void) =>
+    callback(null, addresses.map((address) => ({ address, family: address.includes(":") ? 6 : 4 })))) as never);
+  try {
+    serve = (_request, response) => void response.end("inside");
+    const error = await failure(fetchTo("x", `https://rebinding.example:${port}/x`, { allowHosts: [] }));
+    expect(error).toMatchObject({ category: "UserError", code: "BlobAccessDenied" });
+    expect([looked.mock.calls.length, requests, fs.readdirSync(path.join(folder, "root/wd"))]).toEqual([1, [], []]);
+  } finally {
+    looked.mockRestore();
+  }
+});
+
+test("a redirect is not followed, wherever it leads", async () => {
+  serve = (request, response) => void (request.url?.startsWith("/inner") ? response.end("inside") : response.writeHead(307, { location: url("inner") }).end());
+  expect((await failure(fetchTo("x"))).code).toBe("BlobDownloadMiscError");
+  expect(requests.map(({ path: asked }) => asked.split("?")[0])).toEqual(["/blob"]);
+});
+
+test("public addresses by https, listed hosts always, no inner address and not this machine", () => {
   const table: [string, string, boolean, boolean][] = [
-    ["93.184.215.14", "https:", false, true], ["93.184.215.14", "http:", false, false], ["93.184.215.14", "http:", true, true], ["127.0.0.1", "http:", false, true], ["127.9.9.9", "https:", false, true],
-    ["::1", "http:", false, true], ["::ffff:127.0.0.1", "http:", false, true], ["::ffff:10.1.1.1", "https:", false, false], ["::ffff:a00:1", "https:", false, false], ["172.20.0.1", "https:", false, false],
+    ["93.184.215.14", "https:", false, true], ["93.184.215.14", "http:", false, false], ["93.184.215.14", "http:", true, true], ["127.0.0.1", "http:", false, false], ["127.9.9.9", "https:", false, false], ["127.0.0.1", "http:", true, true],
+    ["::1", "https:", false, false], ["::", "https:", false, false], ["::127.0.0.1", "https:", false, false], ["::ffff:127.0.0.1", "https:", false, false], ["64:ff9b::a00:1", "https:", false, false],
+    ["2002:7f00:1::", "https:", false, false], ["169.254.169.254", "https:", false, false], ["168.63.129.16", "https:", false, false], ["224.0.0.1", "https:", false, false], ["ff02::1", "https:", false, false], ["::ffff:10.1.1.1", "https:", false, false], ["::ffff:a00:1", "https:", false, false], ["172.20.0.1", "https:", false, false],
     ["100.100.0.1", "https:", false, false], ["10.0.0.1", "http:", true, true], ["2606:4700::1111", "https:", false, true], ["fe80::1", "https:", false, false], ["0.0.0.0", "https:", false, false],
   ];
   expect(table.map(([address, protocol, listed]) => addressAllowed(address, protocol, listed))).toEqual(table.map((row) => row[3]));

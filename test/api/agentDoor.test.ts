@@ -70,12 +70,15 @@ describe("joining and exchanging", () => {
     expect((await answer).status).toBe(200);
   });
 
-  test("what is no exchange is refused by name, and what is too large at all", async () => {
-    expect(refusal(await agentPost(service, "/agent/exchange", exchangeBody({ extra: 1 }), "TVM x~1~y"))).toBe("400 UnsupportedProperty extra");
-    expect(refusal(await agentPost(service, "/agent/exchange", exchangeBody({ capacity: -1 }), "TVM x~1~y"))).toBe("400 InvalidPropertyValue capacity");
+  test("what is no exchange is refused by name, and what is too large at all; of who has no credential nothing is read", async () => {
+    await withJob(service);
+    const own = `TVM ${(await agentPost(service, "/agent/join", joinBody(service, await allocateTvm(service)), null)).json.credential}`;
+    expect(refusal(await agentPost(service, "/agent/exchange", exchangeBody({ extra: 1 }), own))).toBe("400 UnsupportedProperty extra");
+    expect(refusal(await agentPost(service, "/agent/exchange", exchangeBody({ extra: 1 }), "TVM x~1~y"))).toBe("403 AuthenticationFailed");
+    expect(refusal(await agentPost(service, "/agent/exchange", exchangeBody({ capacity: -1 }), own))).toBe("400 InvalidPropertyValue capacity");
     expect(refusal(await agentPost(service, "/agent/join", { ...joinBody(service, "tvm-1"), protocol: 99 }, null))).toBe("400 InvalidPropertyValue protocol");
     const large = exchangeBody({ removedFolders: [ "x".repeat(5 * 1024 * 1024) ] });
-    expect(refusal(await agentPost(service, "/agent/exchange", large, "TVM x~1~y"))).toBe("413 RequestBodyTooLarge");
+    expect(refusal(await agentPost(service, "/agent/exchange", large, own))).toBe("413 RequestBodyTooLarge");
   });
 });
 

@@ -80,7 +80,7 @@ describe("the handler", () => {
     ["the key of another account", { key: KEYS["other"]![0]! }, "403 AuthenticationFailed"],
     ["an unknown account", { account: "nobody" }, "403 AuthenticationFailed"],
     ["an account name that none can have", { account: "x" }, "403 AuthenticationFailed"],
-    ["a TVM's credential", { authorization: "TVM p~1~abc" }, "403 InsufficientAccountPermissions"],
+    ["a made-up TVM's credential", { authorization: "TVM p~1~abc" }, "403 AuthenticationFailed"],
   ])("refuses %s", async (_what, options, expected) => {
     expect(refusal(await get(options))).toBe(expected);
   });
@@ -178,8 +178,8 @@ test("what is not allowed by name is refused", () => {
   expect(authorize({ kind: "account", account: "a" }, "pool.add", "a")).toBeUndefined();
   expect(authorize({ kind: "account", account: "a" }, "pool.add", "b")?.code).toBe("InsufficientAccountPermissions");
   expect(authorize({ kind: "account", account: "a" }, "agent.exchange", "a")?.code).toBe("InsufficientAccountPermissions");
-  expect(authorize({ kind: "tvm", credential: "x" }, "agent.exchange", undefined)).toBeUndefined();
-  expect(authorize({ kind: "tvm", credential: "x" }, "pool.read", undefined)?.code).toBe("InsufficientAccountPermissions");
+  expect(authorize({ kind: "tvm" }, "agent.exchange", undefined)).toBeUndefined();
+  expect(authorize({ kind: "tvm" }, "pool.read", undefined)?.code).toBe("InsufficientAccountPermissions");
   expect(authorize({ kind: "anonymous" }, "pool.read", undefined)?.code).toBe("InsufficientAccountPermissions");
   expect(authorize({ kind: "anonymous" }, "made.up" as never, undefined)?.code).toBe("InsufficientAccountPermissions");
 });

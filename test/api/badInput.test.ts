@@ -518,7 +518,7 @@ describe("every operation", () => {
       [{ authorization: null }, "403 AuthenticationFailed"],
       [{ key: Buffer.alloc(64).toString("base64") }, "403 AuthenticationFailed"],
       [{ authorization: "Basic eDp5" }, "400 InvalidAuthenticationInfo Authorization"],
-      [{ authorization: "TVM x~1~y" }, "403 InsufficientAccountPermissions"],
+      [{ authorization: "TVM x~1~y" }, "403 AuthenticationFailed"],
       [{ version: null }, "400 MissingRequiredQueryParameter api-version"],
       [{ version: "2099-01-01.0.0" }, "400 UnsupportedRequestVersion api-version"],
       [{ query: { colour: "red" } }, "400 UnsupportedQueryParameter colour"],

@@ -204,6 +204,8 @@ export async function startResourceManager(options: ResourceManagerOptions) {
     child.stdin?.end(JSON.stringify({
       endpointFile: path.join(disk, "service.json"), helperCache: path.join(os.tmpdir(), `helper-cache-${process.getuid?.()}`),
       ...(vm.userId === undefined && process.getuid?.() === 0 ? { allowSameUser: true } : {}), ...options.agentSpec,
+      // The stores of these stand-ins listen here.
+      allowHosts: ["127.0.0.1", "localhost"],
       tvms: [{ name: tvm, joinCode, boot, root: path.join(disk, "tvm"), address: "127.0.0.1", ...user }],
     }));
   };

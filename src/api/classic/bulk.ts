@@ -241,6 +241,7 @@ const areSame = async (input: Input, added: readonly NewTask[]): Promise<boolean
 export const bulk: readonly Operation[] = [
   operation({
     name: "AddTaskCollection",
+    repeatable: "tasks of those names are there",
     method: "POST",
     path: "/workitems/{workItem}/jobs/{job}/tasks",
     verb: "addtaskcollection",

@@ -140,6 +140,7 @@ export const pools: readonly Operation[] = [
   }),
   operation({
     name: "EvaluateAutoScale",
+    repeatable: "changes nothing",
     method: "POST",
     path: "/pools/{pool}",
     verb: "evaluateautoscale",

@@ -55,6 +55,7 @@ export const tasks: readonly Operation[] = [
   }),
   operation({
     name: "AddTask",
+    repeatable: "a task of that name is there",
     method: "POST",
     path: "/workitems/{workItem}/jobs/{job}/tasks",
     action: "task.add",

@@ -18,6 +18,7 @@ export const serviceCommands: readonly Command[] = [
       data: { type: "string", value: "DIR", help: `where everything is kept (default ./${DEFAULT_DATA})` },
       port: { type: "string", value: "N", help: "port of the API (default 7071; 0 picks a free one)" },
       bind: { type: "string", value: "ADDRESS", help: "address to listen on (default 127.0.0.1)" },
+      "insecure-http": { type: "boolean", help: "other machines may reach the API without TLS, if --bind lets them" },
       "allowed-host": { type: "string", multiple: true, value: "NAME", help: "a further host name that requests may name" },
       sync: { type: "string", value: "HOW", help: "normal (default) or full: full also survives a power cut, and is slower" },
       "least-interval": { type: "string", value: "TIME", help: "least interval and start window of a schedule (default 1m)" },
@@ -69,7 +70,7 @@ async function start(call: Invocation): Promise<number> {
     poolTvmsMax, poolsMax, coresMax, workItemsMax, allowTvmUsers: call.flag("allow-tvm-users"),
     ...(data === undefined ? {} : { data: path.resolve(call.io.cwd, data) }),
     ...(port === undefined ? {} : { port: parse.wholeNumber("--port", port, 0, 65_535) }),
-    ...(bind === undefined ? {} : { bind }),
+    ...(bind === undefined ? {} : { bind }), insecureHttp: call.flag("insecure-http"),
     ...(call.texts("allowed-host").length ? { allowedHosts: [...call.texts("allowed-host")] } : {}),
     ...(leastInterval === undefined ? {} : { scheduleLeastMs: parse.milliseconds("--least-interval", leastInterval) }),
     ...(autoscaleInterval === undefined ? {} : { autoscaleIntervalMs: parse.milliseconds("--autoscale-interval", autoscaleInterval) }),
@@ -77,6 +78,7 @@ async function start(call: Invocation): Promise<number> {
   }).catch((error: unknown) => {
     throw startProblem(error);
   });
+  if (service.inTheClear) call.io.err(INSECURE);
   try {
     if (call.json) call.io.out(`${JSON.stringify({ event: "ready", api: service.url, account: service.account, keyFile: service.keyFile, data: service.data })}\n`);
     else call.io.out(welcome(service, data));
@@ -86,6 +88,19 @@ async function start(call: Invocation): Promise<number> {
     await service.stop();
   }
   return EXIT.ok;
+}
+
+/** Nobody runs it like this without having been told. */
+const INSECURE = boxed([
+  "THE API IS SERVED WITHOUT TLS, to other machines too (--insecure-http).",
+  "Whoever is on the way reads what is sent, and may send it again within 15 minutes.",
+  "Put a proxy with TLS in front of it, and leave --bind out.",
+]);
+
+function boxed(lines: readonly string[]): string {
+  const width = Math.max(...lines.map(({ length }) => length));
+  const edge = `+${"-".repeat(width + 2)}+`;
+  return `${[edge, ...lines.map((line) => `| ${line.padEnd(width)} |`), edge].join("\n")}\n`;
 }
 
 async function rebuild(call: Invocation): Promise<number> {
