@@ -249,7 +249,7 @@ describe("the audit trail", () => {
     for (const one of operations.filter((each) => changes(each) && MAY[each.action].includes("account"))) {
       logged.length = 0;
       service.shift(1000);
-      const got = await send(one, { ...(one.body === undefined ? {} : { body: { [CANARY]: CANARY } }) }, "nothing", "nothing");
+      const got = await send(one, one.body === undefined ? {} : { body: { [CANARY]: CANARY } }, "nothing", "nothing");
       expect([one.name, audits()]).toEqual([one.name, [expect.objectContaining({ details: expect.objectContaining({ who: ACCOUNT, action: one.action, operation: one.name, status: got.status, request: got.headers.get("request-id") }) })]]);
       expect(audits()[0]?.details["resource"]).toBe(targetOf(one, "nothing", "nothing").split("?")[0]);
       expect(JSON.stringify(logged)).not.toContain(CANARY);
