@@ -12,6 +12,8 @@ export interface CosmosSettings {
   readonly database: string;
   /** A managed identity's credential; a key only for stand-ins. */
   readonly credential: NonNullable<CosmosClientOptions["aadCredentials"]> | { readonly key: string };
+  /** How requests travel, for stand-ins in the same process; absent: by HTTP. */
+  readonly httpClient?: NonNullable<CosmosClientOptions["httpClient"]>;
 }
 
 export interface CosmosNeeds {
@@ -73,6 +75,7 @@ export function openCosmos(settings: CosmosSettings, needs: CosmosNeeds): Cosmos
   const client = new CosmosClient({
     endpoint: settings.endpoint,
     ...("key" in credential ? { key: credential.key } : { aadCredentials: credential }),
+    ...(settings.httpClient === undefined ? {} : { httpClient: settings.httpClient }),
     // What throttles a call is waited for here, so that the waiting is bounded in one place.
     connectionPolicy: { requestTimeout: requestTimeoutMs, enableBackgroundEndpointRefreshing: false, retryOptions: { maxRetryAttemptCount: 0 } as never },
   });

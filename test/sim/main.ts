@@ -1,9 +1,11 @@
 // Plays seeds by hand: npm run sim -- --seed 42 --verbose, or --seeds 1..2000. With --points every
-// scenario is killed at every call. Prints what went wrong with each seed that shows it,
-// and a line of figures at the end; ends with 1 when something did.
+// scenario is killed at every call. With --stores azure they play on Azure's adapters, with --both on those and on SQLite's, and
+// are compared. Prints what went wrong with each seed that shows it, and a line of figures at the end; ends with 1 when something did.
 import { spawn } from "node:child_process";
 import { createInterface } from "node:readline";
+import { azureStores } from "./azureStores";
 import { check } from "./checkers";
+import { playBoth } from "./differential";
 import { STEPS, play, playScenario } from "./play";
 import { SCENARIOS } from "./scenarios";
 
@@ -16,6 +18,8 @@ const [first, last] = (option("seeds") ?? `${option("seed") ?? 1}..${option("see
 const steps = Number(option("steps") ?? STEPS);
 const verbose = process.argv.includes("--verbose");
 const twice = process.argv.includes("--twice");
+const both = process.argv.includes("--both");
+const stores = option("stores") === "azure" ? azureStores : undefined;
 
 const main = async (): Promise<void> => {
   const begun = performance.now();
@@ -33,12 +37,13 @@ const main = async (): Promise<void> => {
   process.exitCode = wrong > 0 ? 1 : 0;
 };
 
-const playOne = async (seed: number): Promise<{ calls: number; lines: string[] }> => {
+const playOne = async (seed: number): Promise<{ readonly calls: number; readonly lines: readonly string[] }> => {
   try {
-    const { history, hash, calls } = await play({ seed, steps, ...(verbose ? { verbose: console.log } : {}) });
+    if (both) return await playBoth({ seed, steps });
+    const { history, hash, calls } = await play({ seed, steps, ...(stores ? { stores } : {}), ...(verbose ? { verbose: console.log } : {}) });
     const lines = check(history).map(({ checker, what }) => `${checker}: ${what}`);
     if (twice) {
-      const again = await play({ seed, steps });
+      const again = await play({ seed, steps, ...(stores ? { stores } : {}) });
       if (again.hash !== hash) lines.push(`not the same twice: ${hash} and ${again.hash}`);
     }
     if (first === last) console.log(`seed ${seed} hash ${hash}`);
@@ -71,7 +76,7 @@ const together = async (jobs: number): Promise<void> => {
   let wrong = 0;
   const parts = Array.from({ length: jobs }, (_, index) => [first + index * size, Math.min(last, first + (index + 1) * size - 1)] as const).filter(([from, to]) => from <= to);
   await Promise.all(parts.map(([from, to]) => new Promise<void>((resolve) => {
-    const child = spawn(process.execPath, [...process.execArgv, __filename, "--seeds", `${from}..${to}`, "--steps", String(steps), "--jobs", "1"], { stdio: ["ignore", "pipe", "inherit"] });
+    const child = spawn(process.execPath, [...process.execArgv, __filename, "--seeds", `${from}..${to}`, "--steps", String(steps), "--jobs", "1", ...(both ? ["--both"] : []), ...(stores ? ["--stores", "azure"] : [])], { stdio: ["ignore", "pipe", "inherit"] });
     createInterface({ input: child.stdout }).on("line", (line) => {
       if (line.startsWith("{")) wrong += (JSON.parse(line) as { wrong: number }).wrong;
       else console.log(line);

@@ -353,7 +353,7 @@ export const openWorld = async (options: WorldOptions) => {
     queuesAreIdle: () => [...idle.values()].every((one) => one()),
     async history(settled: boolean, open: readonly string[]): Promise<History> {
       const shown = await shownIn(raw);
-      const { commits: kept } = await raw.eventStore.readFeed(undefined, 1_000_000);
+      const kept = await wholeFeed(raw.eventStore);
       const queues: Record<string, number> = {};
       const deadLetters: string[] = [];
       for (const queue of ["commands", "reports", "wakes"]) {
@@ -387,6 +387,13 @@ export const openWorld = async (options: WorldOptions) => {
     }
     return { method: request.method, url: BASE + request.path, headers, body: bytes ? { getReader: () => reader } : null };
   }
+};
+
+/** A page may hold less than was asked for: only an empty one is the end. */
+const wholeFeed = async (store: EventStore): Promise<Commit[]> => {
+  const kept: Commit[] = [];
+  for (let page = await store.readFeed(undefined, 1_000_000); page.commits.length > 0; page = await store.readFeed(page.position, 1_000_000)) kept.push(...page.commits);
+  return kept;
 };
 
 const drained = async (answer: { status?: number; headers?: Record<string, string>; body?: string | AsyncIterable<Uint8Array> }): Promise<Reply & { code?: string; tag?: string }> => {

@@ -1,7 +1,8 @@
 // Stands in for Cosmos DB: speaks its wire protocol to the unmodified SDK, with several partition key ranges, request charges by
 // the published table, and faults at will. For tests and measurements alone. Not here: stored procedures, other query languages,
 // throughput, expiry, several regions.
-import { createHmac, randomUUID, timingSafeEqual } from "node:crypto";
+import type { CosmosClientOptions } from "@azure/cosmos";
+import { type KeyObject, createHmac, createSecretKey, randomUUID, timingSafeEqual } from "node:crypto";
 import http, { type IncomingHttpHeaders, type IncomingMessage, type ServerResponse } from "node:http";
 import https from "node:https";
 import type { AddressInfo } from "node:net";
@@ -42,7 +43,15 @@ export interface CosmosGateway {
   readonly failed: Readonly<Record<Fault, number>>;
   /** Request units charged and calls answered since the start. */
   readonly charged: { readonly units: number; readonly calls: number };
+  /** For the SDK's option `httpClient`: the same calls and answers without a network between, many times as fast. */
+  readonly httpClient: NonNullable<CosmosClientOptions["httpClient"]>;
   close(): Promise<void>;
+}
+
+interface Reply {
+  readonly status: number;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly text: string;
 }
 
 const retryAfterMs = 3;
@@ -52,24 +61,30 @@ const batchMax = 100;
 export const startCosmosGateway = async (options: CosmosGatewayOptions = {}): Promise<CosmosGateway> => {
   const ranges = options.ranges ?? 4;
   const key = options.key ?? Buffer.from("a key of nobody").toString("base64");
+  const secret = createSecretKey(Buffer.from(key, "base64"));
   const documents = openDocuments(options.file ?? ":memory:", ranges);
   const charged = { units: 0, calls: 0 };
   const failed: Record<Fault, number> = { throttled: 0, unavailable: 0, lost: 0 };
   let nextFault: (isWrite: boolean) => Fault | undefined = () => undefined;
   let endpoint = "";
 
+  /** Undefined: done, perhaps, and no answer. */
+  const reply = (call: Call): Reply | undefined => {
+    const fault = call.onDocuments ? nextFault(call.isWrite) : undefined;
+    if (fault) failed[fault]++;
+    const result = fault && fault !== "lost" ? faultAnswer(fault) : handle({ documents, ranges, secret, endpoint }, call);
+    charged.units += result.units;
+    charged.calls++;
+    if (fault === "lost") return undefined;
+    return { status: result.status, headers: headersOf(result), text: result.status === 304 || result.status === 204 ? "" : (result.text ?? JSON.stringify(result.body ?? {})) };
+  };
   const answer = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
     const chunks: Buffer[] = [];
     for await (const chunk of request) chunks.push(chunk as Buffer);
-    const call = callOf(request, Buffer.concat(chunks));
-    const fault = call.onDocuments ? nextFault(call.isWrite) : undefined;
-    if (fault) failed[fault]++;
-    const result = fault && fault !== "lost" ? faultAnswer(fault) : handle({ documents, ranges, key, endpoint }, call);
-    charged.units += result.units;
-    charged.calls++;
-    if (fault === "lost") return void request.socket.destroy();
-    response.writeHead(result.status, headersOf(result));
-    response.end(result.status === 304 || result.status === 204 ? undefined : (result.text ?? JSON.stringify(result.body ?? {})));
+    const replied = reply(callOf(request, Buffer.concat(chunks)));
+    if (!replied) return void request.socket.destroy();
+    response.writeHead(replied.status, replied.headers);
+    response.end(replied.text);
   };
   const listener = (request: IncomingMessage, response: ServerResponse): void => {
     answer(request, response).catch(() => response.destroy());
@@ -84,6 +99,16 @@ export const startCosmosGateway = async (options: CosmosGatewayOptions = {}): Pr
     key,
     charged,
     failed,
+    httpClient: {
+      async sendRequest(request) {
+        const { pathname, search } = new URL(request.url);
+        const body = typeof request.body === "string" ? Buffer.from(request.body) : Buffer.alloc(0);
+        const replied = reply(callOf({ method: request.method, url: pathname + search, headers: request.headers.toJSON() }, body));
+        if (!replied) throw Object.assign(new Error("socket hang up"), { code: "ECONNRESET" });
+        const headers = { toJSON: () => replied.headers, get: (name: string) => replied.headers[name.toLowerCase()] };
+        return { request, status: replied.status, headers: headers as unknown as typeof request.headers, bodyAsText: replied.text };
+      },
+    },
     fail(faults) {
       Object.assign(failed, { throttled: 0, unavailable: 0, lost: 0 });
       nextFault = faults ? faultsFrom(faults) : () => undefined;
@@ -143,13 +168,13 @@ interface Result {
 interface Context {
   readonly documents: Documents;
   readonly ranges: number;
-  readonly key: string;
+  readonly secret: KeyObject;
   readonly endpoint: string;
 }
 
 const requestBytesMax = 2 * 1024 * 1024 + 64 * 1024;
 
-const callOf = ({ method = "GET", url = "/", headers }: IncomingMessage, raw: Buffer): Call => {
+const callOf = ({ method = "GET", url = "/", headers }: Pick<IncomingMessage, "method" | "url" | "headers">, raw: Buffer): Call => {
   const path = (url.split("?")[0] as string).split("/").filter(Boolean).map(decodeURIComponent);
   const isQuery = headers["x-ms-documentdb-isquery"] === "True" || (headers["content-type"] ?? "").startsWith("application/query+json");
   return {
@@ -165,7 +190,7 @@ const codes: Readonly<Record<number, string>> = { 400: "BadRequest", 401: "Unaut
 
 const handle = (context: Context, call: Call): Result => {
   try {
-    if (!isAuthorized(context.key, call)) throw new Refusal(401, "The input authorization token can't serve the request.");
+    if (!isAuthorized(context.secret, call)) throw new Refusal(401, "The input authorization token can't serve the request.");
     if (call.tooLarge) throw new Refusal(413, "Request size is too large.");
     return route(context, call);
   } catch (error) {
@@ -188,14 +213,14 @@ const headersOf = ({ status, units, etag, substatus, continuation, lsn = 0, body
 });
 
 /** A master key's signature is checked; a token of Entra ID is taken as it is. */
-const isAuthorized = (key: string, { method, path, headers }: Call): boolean => {
+const isAuthorized = (secret: KeyObject, { method, path, headers }: Call): boolean => {
   const given = decodeURIComponent(headers.authorization ?? "");
   if (given.startsWith("type=aad&ver=1.0&sig=")) return given.length > 30;
   const named = path.length % 2 === 0;
   const type = (named ? path.at(-2) : path.at(-1)) ?? "";
   const resource = (named ? path : path.slice(0, -1)).join("/");
   const text = `${method.toLowerCase()}\n${type}\n${resource}\n${String(headers["x-ms-date"] ?? "").toLowerCase()}\n\n`;
-  const expected = Buffer.from(`type=master&ver=1.0&sig=${createHmac("sha256", Buffer.from(key, "base64")).update(text).digest("base64")}`);
+  const expected = Buffer.from(`type=master&ver=1.0&sig=${createHmac("sha256", secret).update(text).digest("base64")}`);
   const actual = Buffer.from(given);
   return actual.length === expected.length && timingSafeEqual(actual, expected);
 };
