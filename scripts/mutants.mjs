@@ -2,8 +2,9 @@
 // to notice. Ends with 1 when a guard can go unnoticed, or is not where this list says. It changes nothing in this folder.
 //   npm run mutants            all of them
 //   npm run mutants -- fence   those whose name has "fence" in it
+//   npm run mutants -- --find  only looks whether each guard still stands where this list says
 import { spawnSync } from "node:child_process";
-import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 
@@ -41,6 +42,19 @@ const MUTANTS = [
   ["signature: compared at all", "src/api/auth.ts", "if (timingSafeEqual(createHmac(\"sha256\", secret).update(text, \"utf8\").digest(), given)) return true;", "return true;", "test/api/auth.test.ts"],
 ];
 
+/** Whether the source has the guard where the list says. */
+const stands = (folder, [, file, from, , test, also]) => {
+  const text = readFileSync(path.join(folder, file), "utf8");
+  return text.includes(from) && (!also || text.includes(also[0])) && existsSync(path.join(root, test));
+};
+
+if (process.argv.includes("--find")) {
+  const moved = MUTANTS.filter((mutant) => !stands(root, mutant));
+  for (const [name, file] of moved) console.log(`not found: ${name} (${file})`);
+  console.log(JSON.stringify({ mutants: MUTANTS.length, found: MUTANTS.length - moved.length }));
+  process.exit(moved.length > 0 ? 1 : 0);
+}
+
 const wanted = process.argv.slice(2).filter((one) => !one.startsWith("-"));
 const copy = mkdtempSync(path.join(tmpdir(), "mutants-"));
 const COPIED = ["src", "functions", "test", "bench", "package.json", "jest.config.js", "tsconfig.json", "host.json", "README.md", "bin"];
@@ -56,11 +70,12 @@ const passes = (test) => {
 
 const lines = [];
 const sound = new Map();
-for (const [name, file, from, to, test, also] of MUTANTS) {
+for (const mutant of MUTANTS) {
+  const [name, file, from, to, test, also] = mutant;
   if (wanted.length > 0 && !wanted.some((word) => name.includes(word))) continue;
   const target = path.join(copy, file);
   const text = readFileSync(target, "utf8");
-  if (!text.includes(from) || (also && !text.includes(also[0]))) {
+  if (!stands(copy, mutant)) {
     lines.push({ name, outcome: "not found", file });
     continue;
   }
