@@ -58,9 +58,9 @@ export type Agent = ReturnType<typeof createAgent>;
 export function createAgent(options: AgentOptions) {
   const held = new Map<string, Held>();
   const waiting: Held[] = [];
-  /** Attempts with a slot; `dying` ones also keep theirs until they are gone. */
+  /** Attempts with a slot; `dying` ones also keep theirs until they are gone, and the TVM to themselves if they had it. */
   const busy = new Map<string, Held>();
-  const dying = new Set<string>();
+  const dying = new Map<string, Assignment>();
   /** Last reports of attempts already confirmed or told to stop, oldest first. */
   const remembered = new Map<string, Report | undefined>();
   const reports: Report[] = [];
@@ -73,7 +73,8 @@ export function createAgent(options: AgentOptions) {
   let lastEndAtMs = -Infinity;
   let ran = 0;
 
-  const hasTvmToItself = (): boolean => busy.size === 1 && [...busy.values()].some(({ assignment }) => assignment.exclusive);
+  const hasTvmToItself = (): boolean =>
+    busy.size + dying.size === 1 && ([...busy.values()].some(({ assignment }) => assignment.exclusive) || [...dying.values()].some(({ exclusive }) => exclusive));
   const freeSlots = (): number => (options.slots > 1 && hasTvmToItself() ? 0 : options.slots - busy.size - dying.size);
 
   /** Puts waiting attempts into free slots; one that runs alone waits until nothing else is left. */
@@ -136,7 +137,7 @@ export function createAgent(options: AgentOptions) {
       return [];
     }
     busy.delete(id);
-    dying.add(id);
+    dying.set(id, one.assignment);
     return [{ kind: "end", ref: refOf(one.assignment), why: "notOurs" }];
   };
 

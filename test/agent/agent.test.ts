@@ -65,6 +65,16 @@ test("what is not its own any more ends without a report, and its slot is free o
   expect(runs(agent.accept({ ...quiet, run: [task("a"), task("b")] }, 3))).toEqual([]);
 });
 
+test("one that wants the TVM to itself starts when nothing else is left, and has it until it is gone, also while it is being ended", () => {
+  const { agent } = agentWith(2);
+  const alone = task("alone", { exclusive: true });
+  expect(runs(agent.accept({ ...quiet, run: [task("a"), alone] }, 0))).toEqual(["a"]);
+  expect(runs(agent.ended(ref("a"), ok(), 1))).toEqual(["alone"]);
+  expect(runs(agent.accept({ ...quiet, run: [alone, task("b")] }, 2))).toEqual([]);
+  expect(runs(agent.accept({ ...quiet, run: [task("b")], stop: [ref("alone")] }, 3))).toEqual([]);
+  expect(runs(agent.ended(ref("alone"), ok(), 4))).toEqual(["b"]);
+});
+
 test("case 34: a time limit counts from the start and is told as the seed says", () => {
   const { agent, exchange } = agentWith(1);
   agent.accept({ ...quiet, run: [task("a", { maxWallClockMs: 1000 })] }, 0);
