@@ -6,7 +6,8 @@ module.exports = {
   transform: { "^.+\\.ts$": ["@swc/jest", { jsc: { target: "es2024", parser: { syntax: "typescript" } }, module: { type: "commonjs" } }] },
   // The Functions runtime provides this module; in tests the local host's stand-in takes its place.
   moduleNameMapper: { "^@azure/functions-core$": "<rootDir>/test/support/functionsCore.ts" },
-  testTimeout: 60_000,
+  // A bound for what hangs, not for what is slow: machines that run tests are busy.
+  testTimeout: 240_000,
   // The SDKs of Azure leave timers and sockets behind that no call of theirs ends.
   forceExit: true,
 };

@@ -1,7 +1,7 @@
 // Waits for a condition with a bound: looks often, gives up with what it saw.
 
 /** The first value of `look` that is neither undefined nor false. */
-export async function eventually<T>(look: () => T | undefined | false | Promise<T | undefined | false>, what: () => string = () => look.toString(), withinMs = 20_000): Promise<T> {
+export async function eventually<T>(look: () => T | undefined | false | Promise<T | undefined | false>, what: () => string = () => look.toString(), withinMs = 60_000): Promise<T> {
   const until = Date.now() + withinMs;
   for (;;) {
     const value = await look();

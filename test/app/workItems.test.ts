@@ -308,7 +308,7 @@ describe("whatever happens in between", () => {
       await world.close();
       world = await openWorld();
     }
-  }, 60_000);
+  });
 });
 
 describe("the end", () => {

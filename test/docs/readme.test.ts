@@ -33,13 +33,13 @@ beforeAll(async () => {
   writeFileSync(path.join(folder, "password.txt"), "secret\n");
   service = spawn(process.execPath, [LAUNCHER, "start", "--json", "--port", "0", "--log-level", "error"], { cwd: folder, stdio: ["ignore", "pipe", "inherit"] });
   await new Promise((resolve) => service.stdout?.once("data", resolve));
-}, 60_000);
+});
 
 afterAll(async () => {
   service.kill("SIGTERM");
   await new Promise((resolve) => service.once("exit", resolve));
   rmSync(folder, { recursive: true, force: true, maxRetries: 5 });
-}, 60_000);
+});
 
 const run = (command: string): Promise<{ code: number | null; out: string; err: string }> =>
   new Promise((resolve) => {
@@ -61,4 +61,4 @@ test("README has the seed's workflow in commands", () => {
 test.each(commands)("%s", async (command) => {
   const { code, err } = await run(command);
   expect([code, code === 0 ? "" : err]).toEqual([0, ""]);
-}, 120_000);
+});

@@ -8,11 +8,11 @@ import { JOB, type Running, allCompleted, newData, pool, removeData, start, stop
 let service: Running;
 beforeAll(async () => {
   service = await start(newData());
-}, 60_000);
+});
 afterAll(async () => {
   await stop(service);
   removeData(service.data);
-}, 60_000);
+});
 
 const account = (...args: string[]) => cli(["account", ...args, "--data", service.data]);
 const keysOf = async (name: string) => (await account("show", name, "--json")).json<{ primary: string; secondary: string }>();
@@ -56,7 +56,7 @@ test("an account made now works now; each runs its own tasks in its own pool of 
   expect((await cli(["stats", "w/who", "--data", service.data])).out).toMatch(/^wallClockTime +PT/m);
   expect((await cli(["pool", "list", "--json", "--data", service.data, "--account", "contoso"])).json<unknown[]>()).toHaveLength(1);
   theirs.close();
-}, 90_000);
+});
 
 test("keys are rotated without downtime, and an old one is dead at once", async () => {
   const { primary, secondary } = await keysOf("contoso");
@@ -68,7 +68,7 @@ test("keys are rotated without downtime, and an old one is dead at once", async 
   expect([await takes("contoso", primary), await takes("contoso", next.secondary)]).toEqual([false, true]);
   expect((await account("rotate", "contoso", "--key", "third")).code).toBe(2);
   expect((await account("rotate", "nobody")).err).toContain("There is no account nobody");
-}, 30_000);
+});
 
 test("an account that has something is not removed by mistake; a removed one is unknown at once", async () => {
   const theirs = clientFor("contoso", (await keysOf("contoso")).primary);
@@ -89,4 +89,4 @@ test("an account that has something is not removed by mistake; a removed one is 
   expect((await account("remove", "contoso")).err).toContain("There is no account contoso");
   theirs.close();
   for await (const one of service.client.listPools()) expect(one.name).toBe("same");
-}, 60_000);
+});

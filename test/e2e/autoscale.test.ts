@@ -88,7 +88,7 @@ test("starts with no TVMs, grows with the queue, and goes back to none by taskco
   expect(await allCompleted(service.client, "patient", NAMES.length)).toMatchObject({ completed: NAMES.length, failed: 0, requeues: 0 });
   await emptied("patient");
   expect(held.ends()).toEqual(NAMES);
-}, 120_000);
+});
 
 test("by requeue, tasks are taken back and run again: none is lost, none ends twice", async () => {
   expect(await scaledPool("hasty", followWith("requeue"))).toMatchObject({ targetDedicated: 0, currentDedicated: 0 });
@@ -103,7 +103,7 @@ test("by requeue, tasks are taken back and run again: none is lost, none ends tw
   expect(await allCompleted(service.client, "hasty", NAMES.length)).toMatchObject({ completed: NAMES.length, failed: 0 });
   await emptied("hasty");
   expect(held.ends()).toEqual(NAMES);
-}, 120_000);
+});
 
 test("a formula over what agents measure: no data while there are no TVMs, then the share of processors in use", async () => {
   const made = await scaledPool("measured", "cpu = $CPUPercent.GetSample(1); $TargetDedicated = len(cpu) == 0 ? 1 : (avg(cpu) >= 0 && avg(cpu) <= 1 ? 2 : 3); memory = len($MemoryBytes.GetSample(1));");
@@ -115,4 +115,4 @@ test("a formula over what agents measure: no data while there are no TVMs, then 
   expect(run.error).toBeUndefined();
   expect(run.results).toMatch(/^\$TargetDedicated=2;.*cpu=\[[\d.e-]+\];memory=1$/);
   expect(existsSync(path.join(data, "machine.json"))).toBe(true);
-}, 60_000);
+});

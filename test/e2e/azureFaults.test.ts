@@ -38,7 +38,7 @@ test("5 % of the calls to Cosmos DB fail, some after they were carried out, and 
     await stop(service);
     await removeData(data);
   }
-}, 180_000);
+});
 
 /** Who holds what, by the task hub that the copies share. */
 const holdersIn = (hub: string): Map<string, string[]> => {
@@ -85,4 +85,4 @@ test("two copies share Cosmos DB, Service Bus and the task hub; one is killed in
     await front.close();
     await removeData(data);
   }
-}, 180_000);
+});

@@ -22,13 +22,13 @@ beforeAll(async () => {
   early.catch(() => undefined);
   const [line] = (await Promise.race([once(service.stdout as NodeJS.ReadableStream, "data"), early])) as [Buffer];
   expect(JSON.parse(String(line))).toMatchObject({ event: "ready", account: "local", data });
-}, 60_000);
+});
 
 afterAll(async () => {
   service.kill("SIGTERM");
   await ended(service);
   await removeData(data);
-}, 60_000);
+});
 
 test("the demo renders its picture there, retries the tile that fails once, and lets its machines go", async () => {
   const scene = JSON.parse(readFileSync(path.join(root, "examples/render/scene.json"), "utf8")) as object;
@@ -45,4 +45,4 @@ test("the demo renders its picture there, retries the tile that fails once, and 
     if (Date.now() > deadline) throw new Error("the machines are still there");
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
-}, 120_000);
+});

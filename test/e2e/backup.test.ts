@@ -52,7 +52,7 @@ test("a service starts on a backup that was made while it ran, with all that was
   expect(existsSync(path.join(copy, "files"))).toBe(true);
   expect(readdirSync(path.join(copy, "files"), { recursive: true }).some((name) => String(name).includes("a.txt"))).toBe(true);
   await stop(again);
-}, 120_000);
+});
 
 test("damage is found and named, and nobody is served it as the truth", async () => {
   const data = folder();
@@ -71,7 +71,7 @@ test("damage is found and named, and nobody is served it as the truth", async ()
   await expect(hurt.client.terminateTask("w", JOB, "a")).rejects.toMatchObject({ status: 500 });
   await hurt.client.terminateTask("w", JOB, "b");
   await stop(hurt);
-}, 60_000);
+});
 
 test("rows that another release's rules made are made anew at the start, once", async () => {
   const data = folder();
@@ -93,7 +93,7 @@ test("rows that another release's rules made are made anew at the start, once", 
   await stop(third);
   expect(readFileSync(path.join(data, "views.json"), "utf8")).toBe(madeBy);
   database.close();
-}, 60_000);
+});
 
 test("a file that is no database any more is said to be none", async () => {
   const data = folder();
@@ -104,4 +104,4 @@ test("a file that is no database any more is said to be none", async () => {
   writeSync(openSync(file, "r+"), Buffer.alloc(4096, 7), 0, 4096, 0);
   const looked = await run("verify", "--data", data);
   expect([looked.code, looked.err]).toEqual([1, expect.stringContaining("cannot be read")]);
-}, 60_000);
+});

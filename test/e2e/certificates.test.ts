@@ -61,7 +61,7 @@ test("a task opens a secret that was encrypted with a certificate of its pool; t
   expect(seen.startsWith(names(own) + names(own, hidden) + "shared\nstart\ntasks\n")).toBe(true);
   // As root the service gives tasks a user of their own: then the start task's certificates are closed to them.
   if (process.getuid?.() === 0) expect(seen.endsWith("tasks\ndenied\n")).toBe(true);
-}, 120_000);
+});
 
 test("case 50 end to end: in use it cannot be deleted; cancelled it is active; with its pool gone it goes", async () => {
   const { client } = service;

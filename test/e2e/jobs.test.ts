@@ -101,7 +101,7 @@ client.close();
   expect(JSON.parse(out)).toMatchObject({ workItem: "fan", manager: "manager", succeeded: true, counts: { completed: 31, failed: 0 } });
   expect(await stdout("fan", "manager")).toBe("added 30\n");
   expect((await job("fan"))["executionInfo"]).toMatchObject({ terminateReason: "JMComplete" });
-}, 60_000);
+});
 
 test("with a TVM to itself: while it runs nothing else is there, and its job's tasks run elsewhere", async () => {
   const { client } = service;

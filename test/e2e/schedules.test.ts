@@ -11,7 +11,7 @@ beforeAll(() => begin(newData()), 60_000);
 afterAll(async () => {
   await stop(service);
   await removeData(service.data);
-}, 60_000);
+});
 
 const EVERY_MS = 2000;
 
@@ -64,7 +64,7 @@ test("a recurring work item makes its jobs when they are due, the service is kil
   expect((await service.client.getWorkItem("tick")).eTag).not.toBe(first["eTag"]);
   await until(async () => (await jobsOf("tick")).every(({ state }) => state === "completed"), "the last job has ended by itself");
   expect((await service.client.getWorkItem("tick")).executionInfo?.nextRunTime).toBeUndefined();
-}, 90_000);
+});
 
 test("each job of a recurring work item runs its job manager and ends with it; an update is for the jobs to come", async () => {
   const { client } = service;
@@ -84,7 +84,7 @@ test("each job of a recurring work item runs its job manager and ends with it; a
   // All its jobs and their files go with it.
   await client.deleteWorkItem("nightly");
   await until(async () => client.getWorkItem("nightly").then(() => false, (error: { code?: string }) => error.code === "WorkItemNotFound"), "the work item is gone");
-}, 90_000);
+});
 
 test("a pool for one job: made for it, its task runs there, gone with it", async () => {
   const { client } = service;
@@ -98,4 +98,4 @@ test("a pool for one job: made for it, its task runs there, gone with it", async
   await client.terminateJob("burst", JOB);
   await until(async () => (await client.getWorkItem("burst")).state === "completed", "the work item has ended");
   await until(async () => client.getPool(job?.poolName as string).then(() => false, (error: { code?: string }) => error.code === "PoolNotFound"), "its pool is gone");
-}, 90_000);
+});

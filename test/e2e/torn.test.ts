@@ -47,7 +47,7 @@ test("a log that is torn off anywhere leaves a whole beginning of what there was
   } finally {
     rmSync(copies, { recursive: true, force: true });
   }
-}, 120_000);
+});
 
 test("a page of the database that was overwritten is found, and the service says so instead of guessing", async () => {
   const service = await start(data);
@@ -63,7 +63,7 @@ test("a page of the database that was overwritten is found, and the service says
   const { code, found, err } = await verify(data);
   expect(code).toBe(1);
   expect((found?.problems ?? 0) > 0 || err.includes("cannot be read")).toBe(true);
-}, 60_000);
+});
 
 test("a service that stands still while its TVMs work hears of everything afterwards, once", async () => {
   const notes = path.join(data, "notes");
@@ -86,4 +86,4 @@ test("a service that stands still while its TVMs work hears of everything afterw
   await stop(service);
   expect(await verify(data)).toMatchObject({ code: 0, found: { problems: 0 } });
   expect(existsSync(notes)).toBe(true);
-}, 90_000);
+});

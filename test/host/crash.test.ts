@@ -111,7 +111,7 @@ test("twelve kills lose nothing and double nothing", async () => {
   }
   const ran = new Set(fs.readFileSync(path.join(dir, "runs"), "utf8").split("\n").filter(Boolean));
   expect(ran.size).toBe(instances * 3 * 4);
-}, 60_000);
+});
 
 interface StoredEvent {
   EventType: number;

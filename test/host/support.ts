@@ -5,7 +5,7 @@ import type { HostClock } from "../../src/host/clock";
 import type { Commit, FeedSource, EventStore, Log, Message, QueueSource, ReceivedMessage } from "../../src/ports";
 
 /** Looks again after every turn of the event loop until the value is truthy; fails after the time. */
-export async function until<T>(look: () => T | Promise<T>, milliseconds = 10_000): Promise<NonNullable<T>> {
+export async function until<T>(look: () => T | Promise<T>, milliseconds = 60_000): Promise<NonNullable<T>> {
   const deadline = Date.now() + milliseconds;
   for (;;) {
     const value = await look();

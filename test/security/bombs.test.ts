@@ -12,11 +12,11 @@ beforeAll(async () => {
   data = newData();
   service = await start(data);
   await workItem(service.client, "w", "main");
-}, 60_000);
+});
 afterAll(async () => {
   await stop(service);
   removeData(data);
-}, 60_000);
+});
 
 const BOUND_MS = 20_000;
 

@@ -13,12 +13,12 @@ beforeAll(async () => {
   data = newData();
   service = await start(data, ["--log-level", "debug"]);
   await pool(service.client, "main", 2, 1);
-}, 60_000);
+});
 
 afterAll(async () => {
   await stop(service);
   removeData(data);
-}, 60_000);
+});
 
 /** Of every file below the folder, with its content: what is written while we look may be missing. */
 const filesBelow = (folder: string): { name: string; content: string }[] =>
@@ -57,7 +57,7 @@ test("keys, signatures and credentials are only where they are kept", async () =
   expect(places.filter(({ name }) => name.startsWith("ledger.db")).map(({ content }) => content).join("").includes("REDACTED")).toBe(true);
   const found = places.flatMap(({ name, content }) => Object.entries(secrets).filter(([, secret]) => content.includes(secret)).map(([kind]) => `${kind} in ${name}`));
   expect(found).toEqual([]);
-}, 60_000);
+});
 
 test("what the service keeps is for its own user alone", () => {
   const open = filesBelow(data)
@@ -109,7 +109,7 @@ const separate = process.getuid?.() === 0;
     expect(seen).not.toContain(secret);
   }
   expect(elsewhere.size).toBe(1);
-}, 60_000);
+});
 
 test("the agents' command lines and environments hold no credential that outlives their start", () => {
   const pids = agentPids(data);

@@ -117,7 +117,7 @@ export const removeData = async (data: string): Promise<void> => {
 };
 
 /** Looks until the answer is there; the time is a bound for a broken run, not a wait. */
-export const until = async <T>(look: () => Promise<T | undefined | false>, what: string, boundMs = 60_000): Promise<T> => {
+export const until = async <T>(look: () => Promise<T | undefined | false>, what: string, boundMs = 120_000): Promise<T> => {
   const deadline = Date.now() + boundMs;
   for (;;) {
     const found = await look();
