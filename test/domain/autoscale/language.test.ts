@@ -184,11 +184,12 @@ describe("hostile formulas end soon", () => {
     expect(text.length).toBeLessThanOrEqual(FORMULA_MAX);
     outcome(text, full);
     const times = [1, 2, 3].map(() => {
-      const start = performance.now();
+      const start = process.cpuUsage();
       outcome(text, full);
-      return performance.now() - start;
+      const { user, system } = process.cpuUsage(start);
+      return (user + system) / 1000;
     });
-    // 50 ms on a machine of its own; the bound here is for one that is busy with other tests.
-    expect(Math.min(...times)).toBeLessThan(150);
+    // Of processor time 50 ms on a machine of its own; the bound here is for one that is busy with other tests.
+    expect(Math.min(...times)).toBeLessThan(250);
   });
 });
