@@ -1,19 +1,20 @@
 // The agents' side of the service: a TVM joins with a code that is good once, and then exchanges. The answer to an exchange
 // says what the TVM should hold and does not, and what it holds and should not; it waits when there is nothing to say.
 import { sameCertificate } from "../domain/certificate";
-import { type Rejection, isRejection, present, rejection } from "../domain/decider";
+import { type Rejection, isRejection, rejection } from "../domain/decider";
 import { accountOf, parentOf, tvmStream } from "../domain/ids";
 import { waits } from "../domain/tvm";
 import type { Tvm } from "../domain/tvm";
 import type { Ports, Row } from "../ports";
 import { pools } from "../views/pools";
-import { type ErrandRow, type HeartbeatRow, errands, heartbeats } from "../views/errands";
+import { type ErrandRow, errands, heartbeats } from "../views/errands";
 import { heldKey, parseHeld, plainHeld, type TaskRow, tasks } from "../views/tasks";
 import { type TvmRow, tvms } from "../views/tvms";
 import type { Assignment, CertificatesAnswer, ExchangeAnswer, ExchangeRequest, FileAnswer, JoinAnswer, JoinRequest, Report, StartTaskOrder, UserRequest } from "../wire";
 import { PROTOCOL_VERSION } from "../wire";
 import { filesOf } from "./certificates";
 import { execute } from "./execute";
+import { type Said, writeHeartbeat } from "./heartbeats";
 import { HOLD_MAX } from "./holding";
 import { managerToken } from "./managers";
 import { forgetTvm } from "./react";
@@ -77,8 +78,8 @@ export const join = async (ports: Ports, request: JoinRequest, at: string): Prom
   if (!pool || pool.gone) return goneTvm;
   // Written first: if this ends half way, the TVM has joined and is silent, and its silence must be noticed.
   const [row] = await ports.views.get(tvms, [tvms.locate(known.tvm)]);
-  // A TVM whose row is not there yet is new: its row is behind.
-  if (!row || (!row.joined && row.boot === known.boot)) await heard(ports, known.tvm, known.boot, at);
+  // No row yet, or one of the boot before: the row is behind.
+  if (!row || row.boot < known.boot || (!row.joined && row.boot === known.boot)) await heard(ports, known.tvm, known.boot, at);
   const { address, cores, platform, separateUser } = request.machine;
   const outcome = await execute(ports, "tvm", known.tvm, {
     stream: tvmStream(known.tvm),
@@ -382,9 +383,6 @@ const startTaskFor = (ports: Ports, row: TvmRow): { startTask?: StartTaskOrder }
 
 // ---------------------------------------------------------------- heartbeats
 
-/** What an exchange may say of the TVM beside its tasks. */
-type Said = Pick<ExchangeRequest, "ran" | "readings">;
-
 const lastWritten = new WeakMap<object, Map<string, { readonly boot: number; readonly at: number; readonly exchanged: boolean }>>();
 
 const heard = async (ports: Ports, tvm: string, boot: number, at: string, exchanged = false, said: Said = {}): Promise<void> => {
@@ -395,15 +393,6 @@ const heard = async (ports: Ports, tvm: string, boot: number, at: string, exchan
   if (last?.boot === boot && (last.exchanged || !exchanged) && now - last.at < HEARTBEAT_WRITE_MS && !said.readings) return;
   await writeHeartbeat(ports, tvm, boot, at, exchanged, said);
   map.set(tvm, { boot, at: now, exchanged });
-};
-
-/** From here on the TVM's silence is noticed. */
-export const writeHeartbeat = async (ports: Ports, tvm: string, boot: number, at: string, exchanged: boolean, { ran, readings }: Said = {}): Promise<void> => {
-  const partition = parentOf(tvm);
-  const [before] = await ports.views.get(heartbeats, [{ partition, id: tvm }]);
-  const latest = readings ?? (before?.boot === boot ? before.readings : undefined);
-  const row: HeartbeatRow = { id: tvm, version: (before?.version ?? 0) + 1, tvm, boot, at, exchanged, ...present({ ran, readings: latest }) };
-  await ports.views.write([{ view: heartbeats, partition, rows: [{ from: before?.version ?? 0, row }], counters: {} }]);
 };
 
 /** Before views are made anew: what was written there is said again. */

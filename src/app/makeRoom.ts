@@ -1,13 +1,14 @@
 // A job manager that has to run again goes first: when no TVM of its pool has room, a task that runs there is requeued for it
 // (seed; reference 5.10). Its own job's tasks are taken first, then those of jobs of lower priority; never those of others, since
 // between jobs the priority alone counts, and never another manager. At its first start it waits its turn: what runs is left alone.
-import { parentOf, poolKey, taskStream, tvmKey } from "../domain/ids";
+import { lastOf, parentOf, poolKey, taskStream, tvmKey } from "../domain/ids";
 import { usable } from "../domain/tvm";
 import type { Ports } from "../ports";
 import { type JobRow, jobs } from "../views/jobs";
 import { type TaskRow, parseHeld, restartsIn, tasks } from "../views/tasks";
 import { type TvmRow, tvms } from "../views/tvms";
-import { type Order, execute, executeAll } from "./execute";
+import { assign } from "./assign";
+import { type Order, executeAll } from "./execute";
 import { HOLD_MAX } from "./holding";
 
 /** Managers helped in one run, and TVMs that are looked at for each. */
@@ -33,10 +34,9 @@ const makeRoom = async (ports: Ports, pool: string, key: string, at: string): Pr
       : { stream, command: { type: "RequeueTask", at, attempt: row.attempt, reason: "roomForJobManager" } };
   });
   await executeAll(ports, "task", "service", orders);
-  const { row } = chosen;
-  await execute(ports, "task", "service", { stream: taskStream(key), command: { type: "AssignTask", at, pool: row.pool, tvm: row.name } });
-  ports.log.info("a task was requeued to make room for a job manager", { manager: key, tvm: chosen.tvm, tasks: chosen.victims.length });
-  ports.signals.notify(chosen.tvm);
+  ports.log.info("tasks were requeued to make room for a job manager", { manager: key, tvm: chosen.tvm, tasks: chosen.victims.length });
+  // The TVM may have been lost, or told to leave, since it was looked at.
+  await assign(ports, pool, [{ job: parentOf(key), task: lastOf(key), tvm: chosen.tvm }], at);
 };
 
 interface Busy {
@@ -65,7 +65,6 @@ const heldBy = async (ports: Ports, tvm: string): Promise<TaskRow[]> => {
 
 interface Choice {
   readonly tvm: string;
-  readonly row: TvmRow;
   readonly victims: readonly TaskRow[];
 }
 
@@ -76,7 +75,7 @@ const choose = (busy: readonly Busy[], manager: string, priority: number, exclus
   if (exclusive) {
     const clear = busy.filter((one) => one.held.length > 0 && one.held.every((row) => mayGo(row, one)));
     const [best] = clear.sort((a, b) => a.held.length - b.held.length || (a.tvm < b.tvm ? -1 : 1));
-    return best && { tvm: best.tvm, row: best.row, victims: best.held };
+    return best && { tvm: best.tvm, victims: best.held };
   }
   const single = busy.flatMap((one) => (one.held.some(({ spec }) => spec.exclusive) ? [] : one.held.filter((row) => mayGo(row, one)).map((victim) => ({ one, victim }))));
   const rank = ({ one, victim }: (typeof single)[number]): readonly [number, number, number] => [
@@ -86,5 +85,5 @@ const choose = (busy: readonly Busy[], manager: string, priority: number, exclus
     victim.phase === "running" ? -Date.parse(victim.startedAt ?? victim.createdAt) : 1,
   ];
   const [best] = single.map((entry) => ({ ...entry, by: rank(entry) })).sort((a, b) => a.by[0] - b.by[0] || a.by[1] - b.by[1] || a.by[2] - b.by[2]);
-  return best && { tvm: best.one.tvm, row: best.one.row, victims: [best.victim] };
+  return best && { tvm: best.one.tvm, victims: [best.victim] };
 };

@@ -1,8 +1,7 @@
 // Placement of one pool: gathers who has room and what waits, asks the domain who gets what, assigns, and tells the TVMs.
 // Runs one at a time per pool (the lane of the queue `wakes`). The work is in what is placed, not in how much waits or how
 // many TVMs there are: only TVMs that may have room are looked at, and only the head of each job's queue.
-import { isRejection } from "../domain/decider";
-import { parentOf, poolKey, poolStream, taskStream, tvmKey } from "../domain/ids";
+import { parentOf, poolKey, poolStream } from "../domain/ids";
 import { awaitsManager, expiredBefore } from "../domain/job";
 import { type Placed, type TvmRoom, type WaitingJob, type WaitingTask, place } from "../domain/placement";
 import { usable } from "../domain/tvm";
@@ -11,11 +10,10 @@ import { type RoomRow, rooms } from "../views/errands";
 import { type JobRow, jobs } from "../views/jobs";
 import { pools } from "../views/pools";
 import { isExclusive, parseQueued, queuedSince, tasks } from "../views/tasks";
-import { type TvmRow, tvms } from "../views/tvms";
-import { type Order, executeAll } from "./execute";
+import { tvms } from "../views/tvms";
+import { assign } from "./assign";
 import { HOLD_MAX } from "./holding";
 import { makeRoomForManagers } from "./makeRoom";
-import { takeStill } from "./react";
 import { type Wake, wake } from "./wakes";
 
 /** TVMs looked at in one run, beside those that said that they have room. */
@@ -131,57 +129,6 @@ const youngEnough = async (ports: Ports, row: JobRow, job: string, keys: string[
   const rows = await ports.views.get(tasks, old.map((key) => tasks.locate(`${job}.${parseQueued(key).task}`)));
   const expired = new Set(old.filter((_, index) => (rows[index]?.stateAt ?? "") < since));
   return keys.filter((key) => !expired.has(key));
-};
-
-/** Those that were assigned; the others were no longer waiting. */
-const assign = async (ports: Ports, pool: string, placed: readonly Placed[], at: string): Promise<Placed[]> => {
-  if (placed.length === 0) return [];
-  const names = [...new Set(placed.map(({ tvm }) => tvm))];
-  const before = await rowsOf(ports, names);
-  // Lost since it was looked at: nothing is given to it only to be taken back.
-  const known = placed.filter(({ tvm }) => isUsable(before.get(tvm)));
-  const orders = known.map(({ job, task, tvm }): Order<"task"> => {
-    const row = before.get(tvm) as TvmRow;
-    return { stream: taskStream(`${job}.${task}`), command: { type: "AssignTask", at, pool: row.pool, tvm: row.name } };
-  });
-  const outcomes = await executeAll(ports, "task", "service", orders);
-  const assigned = known.filter((_, index) => {
-    const outcome = outcomes[index];
-    return outcome !== undefined && !isRejection(outcome) && outcome.events.length > 0;
-  });
-  if (assigned.length < placed.length) ports.log.debug("some tasks were no longer waiting when they were placed", { pool });
-  // A TVM may have been lost, or told to leave, between the look and the assignment: then its tasks go back at once, if they should.
-  const after = await rowsOf(ports, names);
-  for (const tvm of names) if (isUsable(after.get(tvm))) ports.signals.notify(tvm);
-  await takeBack(ports, assigned, after, at);
-  for (const tvm of names) if (!isUsable(after.get(tvm))) await takeStill(ports, { tvm, reason: "tvmLost", option: "requeue" }, at);
-  return assigned;
-};
-
-/**
- * A job may have been disabled, or a TVM told to leave, between the look and the assignment: then tasks wait again. A TVM that leaves
- * after its tasks may have been found to have none, and goes: what it was given then has not begun, and is not counted as taken away.
- */
-const takeBack = async (ports: Ports, assigned: readonly Placed[], tvmsNow: ReadonlyMap<string, TvmRow>, at: string): Promise<void> => {
-  const names = [...new Set(assigned.map(({ job }) => job))];
-  const rows = await ports.views.get(jobs, names.map((job) => jobs.locate(job)));
-  const halted = new Set(names.filter((_, index) => rows[index]?.phase === "disabling" || rows[index]?.phase === "disabled"));
-  const leaves = (tvm: string): boolean => [undefined, "leaving", "gone"].includes(tvmsNow.get(tvm)?.phase);
-  const back = assigned.filter(({ job, tvm }) => halted.has(job) || leaves(tvm));
-  if (back.length === 0) return;
-  const now = await ports.views.get(tasks, back.map(({ job, task }) => tasks.locate(`${job}.${task}`)));
-  const orders = back.map(({ job, task, tvm }, index): Order<"task"> => ({
-    stream: taskStream(`${job}.${task}`),
-    command: { type: "ReturnTask", at, attempt: now[index]?.attempt ?? 0, tvm },
-  }));
-  await executeAll(ports, "task", "service", orders);
-};
-
-const isUsable = (row: TvmRow | undefined): boolean => row !== undefined && usable(row);
-
-const rowsOf = async (ports: Ports, names: readonly string[]): Promise<Map<string, TvmRow>> => {
-  const rows = await ports.views.get(tvms, names.map((tvm) => tvms.locate(tvm)));
-  return new Map(rows.flatMap((row) => (row ? [[tvmKey(row.account, row.pool, row.name), row]] : [])));
 };
 
 /** Written only where it changed: a TVM that is refilled as fast as it empties costs nothing here. */

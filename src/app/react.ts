@@ -14,6 +14,7 @@ import { type TaskRow, parseHeld, tasks } from "../views/tasks";
 import { type TvmRow, tvms } from "../views/tvms";
 import { tryEndCertificate } from "./certificates";
 import { type Order, executeAll } from "./execute";
+import { writeHeartbeat } from "./heartbeats";
 import { wake } from "./wakes";
 
 export const reactTo = async (ports: Ports, commits: readonly Commit[], at: string): Promise<void> => {
@@ -77,6 +78,9 @@ const perform = async (ports: Ports, effects: readonly Effect[], at: string): Pr
         break;
       case "tellTvm":
         tell.add(effect.tvm);
+        break;
+      case "listen":
+        await writeHeartbeat(ports, effect.tvm, effect.boot, effect.at, false);
         break;
       case "endCertificate":
         await tryEndCertificate(ports, effect.certificate, at);

@@ -2,7 +2,8 @@
 // shown by the feed, which finds what is already there by its version. It never changes an event.
 import type { Ports } from "../ports";
 import { tvms } from "../views/tvms";
-import { forgetSaid, writeHeartbeat } from "./agents";
+import { forgetSaid } from "./agents";
+import { writeHeartbeat } from "./heartbeats";
 import { forgetShown, projectFeed } from "./project";
 
 /** Commits read at a time. */

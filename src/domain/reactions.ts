@@ -20,6 +20,8 @@ export type Effect =
   | { readonly kind: "takeFrom"; readonly tvm: string; readonly reason: RequeueReason; readonly option: DeallocationOption }
   /** The TVM's next exchange has news. */
   | { readonly kind: "tellTvm"; readonly tvm: string }
+  /** From now on the silence of this boot of the TVM means something. */
+  | { readonly kind: "listen"; readonly tvm: string; readonly boot: number; readonly at: string }
   /** The folder of a task that was deleted, or ran on elsewhere, goes. */
   | { readonly kind: "removeFolder"; readonly tvm: string; readonly folder: string }
   /** The deletion of a certificate goes on. */
@@ -84,6 +86,7 @@ const onTvm = (tvm: string, event: AnyEvent): readonly Effect[] => {
   switch (event.type) {
     case "TvmJoined":
     case "TvmRecovered":
+      return [{ kind: "listen", tvm, boot: event.boot, at: event.at }, wake, look];
     case "TvmKept":
       return [wake, look];
     case "TvmStartTaskEnded":

@@ -3,11 +3,11 @@ import { makeRoomForManagers } from "../../src/app/makeRoom";
 import { managerOf, managerToken } from "../../src/app/managers";
 import { addTasks, deleteTask, terminateTask } from "../../src/app/tasks";
 import { getJob, jobCounts, keyOfJob } from "../../src/app/jobs";
-import { resizePool } from "../../src/app/pools";
+import { removePoolTvms, resizePool } from "../../src/app/pools";
 import { isRejection } from "../../src/domain/decider";
 import type { Job, JobManager } from "../../src/domain/job";
 import { managersIn, restartsIn, tasks } from "../../src/views/tasks";
-import { type Agent, JOB, type World, accepted, addMany, bootAll, makePool, makeWorkItem, newTask, openWorld, taskOf } from "../support/world";
+import { type Agent, JOB, type World, accepted, addMany, agentFor, bootAll, makePool, makeWorkItem, newTask, openWorld, taskOf } from "../support/world";
 
 let world: World;
 beforeEach(async () => {
@@ -168,7 +168,8 @@ describe("no TVM has room when it has to run again", () => {
     await world.pass(31_000);
     await spare.exchange();
     await world.sweep();
-    await spare.exchange();
+    await spare.send();
+    await world.pump.untilQuiet();
     return { mine, spare };
   };
 
@@ -195,6 +196,30 @@ describe("no TVM has room when it has to run again", () => {
     await end(spare, "busy");
     await spare.exchange();
     expect(spare.waiting().map(({ task }) => task)).toEqual(["Manager"]);
+  });
+
+  test("and the TVM with that task leaves the pool as it is chosen: it goes on waiting, and is not left with a TVM that is gone", async () => {
+    const { append } = world.ports.eventStore;
+    world.ports.eventStore.append = async (commits) => {
+      const outcomes = await append(commits);
+      const [made] = commits.flatMap(({ events }) => events).filter(({ reason }) => reason === "roomForJobManager");
+      if (made === undefined) return outcomes;
+      world.ports.eventStore.append = append;
+      const { tvm } = await taskOf(world, "busy");
+      accepted(await removePoolTvms(world.ports, world.call(), "Pool-A", { tvms: [tvm as string], timeoutMs: 300_000, option: "requeue" }));
+      await world.pump.untilQuiet();
+      return outcomes;
+    };
+    const { spare } = await full(true, 0);
+    expect(world.machines.removed).toEqual([spare.key]);
+    expect(await taskOf(world, "Manager")).toMatchObject({ phase: "active", attempt: 1 });
+    await resizePool(world.ports, world.call(), "Pool-A", { target: 2, timeoutMs: 300_000, option: "requeue" });
+    await world.pump.untilQuiet();
+    const [young] = [...world.machines.orders.values()].filter(({ tvm }) => tvm.startsWith("tvm-3_"));
+    const agent = agentFor(world, young!);
+    await agent.join();
+    await world.pump.untilQuiet();
+    expect((await agent.exchange()).run.map(({ task }) => task)).toEqual(["Manager"]);
   });
 
   test("asked again, or when it does not wait any more: nothing happens", async () => {

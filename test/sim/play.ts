@@ -27,7 +27,8 @@ export interface PlayOptions extends Partial<WorldOptions> {
 export const STEPS = 60;
 /** Of virtual time. */
 const HEALING_MAX_MS = 3_600_000;
-const LOOK_MS = 10_000;
+/** Out of step with the timers: a look at each full ten seconds would meet what the sweep has just sent, each time. */
+const LOOK_MS = 9_700;
 
 export const play = async (options: PlayOptions): Promise<Played> => {
   const random = seeded(options.seed * 31 + 7);

@@ -265,9 +265,9 @@ export const agentFor = (world: World, order: MachineOrder) => {
     key: `${order.account}.${order.pool}.${order.tvm}`.toLowerCase(),
     boot: order.boot,
     held,
-    async join() {
+    async join(ports = world.ports) {
       const machine = { address: "127.0.0.2", cores: 2, platform: "linux", separateUser: false, helper: "node" };
-      const answer = joinAnswer.parse(accepted(await join(world.ports, joinRequest.parse({ protocol: PROTOCOL_VERSION, code: order.joinCode, machine }), world.now())));
+      const answer = joinAnswer.parse(accepted(await join(ports, joinRequest.parse({ protocol: PROTOCOL_VERSION, code: order.joinCode, machine }), world.now())));
       credential = answer.credential;
       slots = answer.slots;
       return answer;
