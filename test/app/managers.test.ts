@@ -202,8 +202,7 @@ describe("no TVM has room when it has to run again", () => {
     const { append } = world.ports.eventStore;
     world.ports.eventStore.append = async (commits) => {
       const outcomes = await append(commits);
-      const [made] = commits.flatMap(({ events }) => events).filter(({ reason }) => reason === "roomForJobManager");
-      if (made === undefined) return outcomes;
+      if (!commits.some(({ events }) => events.some(({ reason }) => reason === "roomForJobManager"))) return outcomes;
       world.ports.eventStore.append = append;
       const { tvm } = await taskOf(world, "busy");
       accepted(await removePoolTvms(world.ports, world.call(), "Pool-A", { tvms: [tvm as string], timeoutMs: 300_000, option: "requeue" }));
@@ -215,7 +214,7 @@ describe("no TVM has room when it has to run again", () => {
     expect(await taskOf(world, "Manager")).toMatchObject({ phase: "active", attempt: 1 });
     await resizePool(world.ports, world.call(), "Pool-A", { target: 2, timeoutMs: 300_000, option: "requeue" });
     await world.pump.untilQuiet();
-    const [young] = [...world.machines.orders.values()].filter(({ tvm }) => tvm.startsWith("tvm-3_"));
+    const young = [...world.machines.orders.values()].find(({ tvm }) => tvm.startsWith("tvm-3_"));
     const agent = agentFor(world, young!);
     await agent.join();
     await world.pump.untilQuiet();
