@@ -14,7 +14,7 @@ import { sameDefinition, storedTasks } from "./classic/same";
 import { newTask, type TaskBody } from "./classic/schemas";
 
 /** What a message may ask for, and the operation that does it. */
-const COMMANDS: Readonly<Record<string, string>> = {
+export const COMMANDS: Readonly<Record<string, string>> = {
   addPool: "AddPool",
   patchPool: "PatchPool",
   updatePoolProperties: "UpdatePoolProperties",

@@ -305,15 +305,21 @@ const waitingTvmsFinish: Checker = (history) => {
   });
 };
 
-/** Targets are whole, not negative and within the limit; a pool never has more TVMs than it was to have. */
+/**
+ * Targets are whole and not negative; by hand within the service's limit, by a formula within the pool's own. A pool never has
+ * more TVMs than it was to have, nor more than the service allows.
+ */
 const targetsAreSane: Checker = (history) =>
   told(history).flatMap(({ stream, event, before }) => {
     if (categoryOf(stream) !== "pool") return [];
     const after = deciderFor("pool").evolve(before, event) as Pool;
     const target = after.spec.targetDedicated;
-    const sane = Number.isInteger(target) && target >= 0 && target <= history.poolTvmsMax;
-    const grew = event.type === "PoolTvmsAllocated" && after.tvms.length > target;
-    return [...(sane ? [] : [`${stream} has the target ${target}`]), ...(grew ? [`${stream} has ${after.tvms.length} TVMs and the target ${target}`] : [])];
+    const earlier = (before as Pool).spec.targetDedicated;
+    // What a formula has wanted stays when it is turned off.
+    const most = event["auto"] || (event.type === "PoolCreated" && after.autoScale) ? (after.autoScale?.targetMax ?? 2 ** 31 - 1) : Math.max(history.poolTvmsMax, earlier);
+    const sane = Number.isInteger(target) && target >= 0 && (target === earlier || target <= most);
+    const grew = event.type === "PoolTvmsAllocated" && after.tvms.length > Math.min(target, history.poolTvmsMax);
+    return [...(sane ? [] : [`${stream} has the target ${target}, which may be ${most} at most`]), ...(grew ? [`${stream} has ${after.tvms.length} TVMs and the target ${target}`] : [])];
   });
 
 // ---------------------------------------------------------------- stores

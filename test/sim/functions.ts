@@ -20,9 +20,10 @@ export interface TriggerContext {
 
 const folder = path.resolve(__dirname, "..", "..", "functions");
 
-/** Registers all functions of the app, the first time. */
-export const loadFunctions = (): void => {
+/** Registers all functions of the app, the first time: their timers depend on how the service is set up. */
+export const loadFunctions = (policy: BasePorts["policy"]): void => {
   if (registry.functions.size > 0) return;
+  usePorts({ policy } as BasePorts);
   const restore = provideCoreModule();
   for (const file of readdirSync(folder).filter((name) => name.endsWith(".ts"))) require(path.join(folder, file));
   restore();

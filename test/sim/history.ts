@@ -1,6 +1,6 @@
 // What a simulation writes down for the checkers: everything that was ever stored, asked, run and answered, in order. Checkers
 // see nothing else. It decides nothing.
-import type { Commit, ProcessKind } from "../../src/ports";
+import type { CertificatePlace, Commit, ProcessKind } from "../../src/ports";
 
 /** What placement had in front of it when it assigned: read by itself, in the same run. */
 export interface Sight {
@@ -31,6 +31,23 @@ export interface Run {
   endMs: number;
 }
 
+/** A file of a simulated TVM was written, or (without content) removed. */
+export interface DiskChange {
+  readonly tvm: string;
+  readonly path: string;
+  readonly content?: string;
+  readonly atMs: number;
+}
+
+/** Certificates that a simulated TVM was handed, and when it asked for them. */
+export interface Installed {
+  readonly tvm: string;
+  readonly boot: number;
+  readonly askedMs: number;
+  readonly atMs: number;
+  readonly thumbprints: readonly string[];
+}
+
 /** What a client asked for, how often that reached the service, and what it heard. */
 export interface Asked {
   readonly action: string;
@@ -46,6 +63,10 @@ export interface Asked {
   status?: number;
   code?: string;
   answeredMs?: number;
+  /** How long the service was at it at most, in milliseconds; Infinity while it still is. */
+  tookMs: number;
+  /** The answer's body, where a checker looks at it: of files. */
+  answer?: unknown;
   /** Of the tasks that it adds, those that were said to be added now. */
   added?: readonly string[];
 }
@@ -77,12 +98,18 @@ export interface Final {
   readonly queues: Readonly<Record<string, number>>;
   readonly deadLetters: readonly string[];
   readonly parked: number;
+  /** Which private parts of certificates are kept. */
+  readonly secrets: readonly CertificatePlace[];
 }
 
 export interface History {
   readonly poolTvmsMax: number;
+  /** Longest that one call of a port may take. */
+  readonly slowMs: number;
   readonly stored: readonly Stored[];
   readonly runs: readonly Run[];
+  readonly disk: readonly DiskChange[];
+  readonly installed: readonly Installed[];
   readonly asked: readonly Asked[];
   readonly generations: readonly Generation[];
   /** Failures inside the service that were not injected. */

@@ -3,10 +3,11 @@
 // exchange, when to stop by itself) is done here by the same rules. It reaches the service by HTTP only.
 import { type Agent, type Effect, createAgent } from "../../src/agent/agent";
 import type { MachineOrder, Machines } from "../../src/ports";
-import { type AttemptRef, type JoinAnswer, PROTOCOL_VERSION, exchangeAnswer, joinAnswer } from "../../src/wire";
+import { type AttemptRef, type FileRequest, type JoinAnswer, PROTOCOL_VERSION, type UserRequest, certificatesAnswer, exchangeAnswer, joinAnswer } from "../../src/wire";
 import type { Seeded } from "../support/seeded";
+import { createDisks } from "./disks";
 import type { Profile } from "./faults";
-import type { Run } from "./history";
+import type { Installed, Run } from "./history";
 import type { Timeline } from "./timeline";
 
 export interface Reply {
@@ -21,6 +22,8 @@ export interface MachinesOptions {
   trace(line: string): void;
   /** One request; undefined: no answer came. */
   http(from: string, method: string, path: string, headers: Record<string, string>, body: unknown, answered: (reply: Reply | undefined) => void): void;
+  /** Sends bytes to an address that came with a question; whether they arrived. */
+  upload(url: string, bytes: Buffer, sent: (arrived: boolean) => void): void;
   /** Whoever watches machines says that one has ended. */
   watchSays(tvm: string, boot: number): void;
 }
@@ -47,6 +50,9 @@ interface Session {
   silent: boolean;
   planned: number;
   dueAt: number;
+  readAt: number;
+  /** To be removed once nothing writes there any more. */
+  readonly folders: Set<string>;
 }
 
 const WAIT_MS = 5_000;
@@ -59,6 +65,8 @@ export const createMachines = (options: MachinesOptions) => {
   const { timeline, random, trace, profile } = options;
   const machines = new Map<string, Machine>();
   const runs: Run[] = [];
+  const installed: Installed[] = [];
+  const disks = createDisks(() => timeline.now());
   const keyOf = (account: string, pool: string, tvm: string): string => `${account}.${pool}.${tvm}`.toLowerCase();
 
   // ---------------------------------------------------------------- life
@@ -68,6 +76,8 @@ export const createMachines = (options: MachinesOptions) => {
     const skew = profile().tvmSkewMs;
     const machine: Machine = { order, key, alive: true, silentUntil: 0, fullUntil: 0, skewMs: skew === 0 ? 0 : random.below(2 * skew) - skew, runs: new Map(), session: undefined };
     machines.set(key, machine);
+    if (order.clean) disks.clear(key);
+    disks.write(key, "shared/note.txt", `boot ${order.boot} of ${key}\n`);
     trace(`machine ${key} boots (${order.boot})`);
     timeline.after(random.chance(profile().slowBoot) ? 5_000 + random.below(60_000) : 200 + random.below(2_000), () => join(machine, 50));
     timeline.after(60_000, () => misfortune(machine));
@@ -114,9 +124,26 @@ export const createMachines = (options: MachinesOptions) => {
     if (!machine.alive) return;
     const body = { protocol: PROTOCOL_VERSION, code: machine.order.joinCode, machine: { address: "10.0.0.4", cores: 4, platform: "sim", separateUser: true, helper: "node" } };
     post(machine, "/agent/join", {}, body, 10_000, (reply) => {
-      if (reply?.status === 200) return begin(machine, joinAnswer.parse(reply.json));
+      if (reply?.status === 200) return prepare(machine, joinAnswer.parse(reply.json), 100);
       if (reply && reply.status >= 400 && reply.status < 500 && reply.status !== 429 && reply.status !== 408) return end(machine, `is refused (${reply.status})`);
       timeline.after(pause, () => join(machine, Math.min(2_000, pause * 2)));
+    });
+  };
+
+  /** Nothing runs before its certificates are there. */
+  const prepare = (machine: Machine, joined: JoinAnswer, pause: number): void => {
+    if (!joined.certificates) return begin(machine, joined);
+    const askedMs = timeline.now();
+    post(machine, "/agent/certificates", { authorization: `TVM ${joined.credential}` }, { boot: joined.boot }, 30_000, (reply) => {
+      if (reply?.status === 200) {
+        const { certificates } = certificatesAnswer.parse(reply.json);
+        installed.push({ tvm: machine.key, boot: joined.boot, askedMs, atMs: timeline.now(), thumbprints: certificates.map(({ thumbprint }) => thumbprint) });
+        return begin(machine, joined);
+      }
+      if (reply && [401, 403, 410].includes(reply.status)) return end(machine, `is refused its certificates (${reply.status})`);
+      timeline.after(pause, () => {
+        if (machine.alive) prepare(machine, joined, Math.min(5_000, pause * 2));
+      });
     });
   };
 
@@ -124,7 +151,7 @@ export const createMachines = (options: MachinesOptions) => {
 
   const begin = (machine: Machine, joined: JoinAnswer): void => {
     const now = timeline.now();
-    const session: Session = { agent: createAgent(joined), joined, waiting: false, carrying: false, failures: 0, retryAt: 0, lastAcceptedAt: now, silent: false, planned: Infinity, dueAt: Infinity };
+    const session: Session = { agent: createAgent(joined), joined, waiting: false, carrying: false, failures: 0, retryAt: 0, lastAcceptedAt: now, silent: false, planned: Infinity, dueAt: Infinity, readAt: now, folders: new Set() };
     machine.session = session;
     trace(`machine ${machine.key} has joined`);
     watch(machine, session);
@@ -166,7 +193,7 @@ export const createMachines = (options: MachinesOptions) => {
     const waitMs = carry || session.failures > 0 ? 0 : WAIT_MS;
     const sentAt = timeline.now();
     const outgoing = session.agent.request(waitMs, carry, sentAt);
-    const sent = structuredClone(outgoing.body);
+    const sent = { ...structuredClone(outgoing.body), ...readings(machine, session) };
     post(machine, "/agent/exchange", { authorization: `TVM ${session.joined.credential}` }, sent, waitMs + ANSWER_MS, (reply) => {
       session[which] = false;
       if (reply && (reply.status === 401 || reply.status === 403 || reply.status === 410)) return end(machine, `is sent away (${reply.status})`);
@@ -185,6 +212,14 @@ export const createMachines = (options: MachinesOptions) => {
     });
   };
 
+  /** Now and then: how busy the machine is. */
+  const readings = (machine: Machine, session: Session): object => {
+    const overMs = timeline.now() - session.readAt;
+    if (session.joined.readingsMs === undefined || overMs < session.joined.readingsMs) return {};
+    session.readAt = timeline.now();
+    return { readings: { at: new Date(wall(machine)).toISOString(), overMs, cpu: Math.min(1, machine.runs.size / session.joined.slots), memoryMb: 512, diskGb: 1, diskReadBytes: 1_000, tvms: 1 } };
+  };
+
   const perform = (machine: Machine, session: Session, effects: readonly Effect[]): void => {
     for (const effect of effects) {
       switch (effect.kind) {
@@ -199,10 +234,14 @@ export const createMachines = (options: MachinesOptions) => {
           startTask(machine, session, effect.order.run);
           break;
         case "removeFolder":
-          session.agent.folderRemoved(effect.folder);
+          session.folders.add(effect.folder);
+          removeFolders(machine, session);
           break;
         case "answerFile":
-          session.agent.fileAnswered({ id: effect.request.id, problem: { code: "notFound", message: "There is no such file." } });
+          timeline.after(1 + random.below(50), () => answerFile(machine, session, effect.request));
+          break;
+        case "changeUser":
+          timeline.after(1 + random.below(50), () => changeUser(machine, session, effect.request));
           break;
         case "leave":
           return end(machine, "leaves");
@@ -218,6 +257,34 @@ export const createMachines = (options: MachinesOptions) => {
       });
     }
     if (session.agent.hasPayload()) lookIn(machine, session, 1);
+  };
+
+  const removeFolders = (machine: Machine, session: Session): void => {
+    for (const folder of session.folders) {
+      if (session.agent.isFolderBusy(folder)) continue;
+      session.folders.delete(folder);
+      disks.remove(machine.key, `tasks/${folder}`);
+      session.agent.folderRemoved(folder);
+    }
+  };
+
+  const answerFile = (machine: Machine, session: Session, request: FileRequest): void => {
+    if (!machine.alive) return;
+    const { answer, bytes } = disks.answer(machine.key, request);
+    const tell = (arrived: boolean): void => {
+      if (!machine.alive) return;
+      session.agent.fileAnswered(arrived ? answer : { id: request.id, problem: { code: "failed", message: "The file could not be sent." } });
+      perform(machine, session, []);
+    };
+    if (!bytes || request.uploadUrl === undefined) return tell(true);
+    if (timeline.now() < machine.silentUntil) return void timeline.after(1_000, () => tell(false));
+    options.upload(request.uploadUrl, bytes, tell);
+  };
+
+  const changeUser = (machine: Machine, session: Session, { id, kind, name }: UserRequest): void => {
+    if (!machine.alive) return;
+    session.agent.fileAnswered({ id, ...(kind === "add" ? { account: `u-${name}` } : {}) });
+    perform(machine, session, []);
   };
 
   const wall = (machine: Machine): number => timeline.now() + machine.skewMs;
@@ -236,6 +303,9 @@ export const createMachines = (options: MachinesOptions) => {
     runs.push(run);
     machine.runs.set(idOf(ref), run);
     trace(`machine ${machine.key} runs ${idOf(ref)}`);
+    const folder = `tasks/${assignment.workItem}/${assignment.job}/${assignment.task}`;
+    disks.remove(machine.key, folder);
+    disks.write(machine.key, `${folder}/stdout.txt`, `${idOf(ref)} since ${run.startMs} on ${machine.key}\n`);
     timeline.after(random.below(30), () => {
       if (machine.runs.get(idOf(ref)) !== run) return;
       session.agent.started(ref, startedAtMs, timeline.now());
@@ -245,7 +315,10 @@ export const createMachines = (options: MachinesOptions) => {
     const [lastsMs = 100, exitCode = 0] = assignment.commandLine.split(" ").slice(1).map(Number);
     const fails = exitCode !== 0 && (assignment.attempt < 4 || profile().crash + profile().refuse > 0);
     timeline.after(lastsMs, () => {
-      if (machine.runs.get(idOf(ref)) === run) over(machine, session, ref, fails ? exitCode : 0, startedAtMs);
+      if (machine.runs.get(idOf(ref)) !== run) return;
+      disks.append(machine.key, `${folder}/stdout.txt`, "done\n");
+      disks.write(machine.key, `${folder}/wd/result.txt`, `result of ${idOf(ref)} since ${run.startMs}\n`);
+      over(machine, session, ref, fails ? exitCode : 0, startedAtMs);
     });
   };
 
@@ -258,12 +331,15 @@ export const createMachines = (options: MachinesOptions) => {
     const run = machine.runs.get(idOf(ref));
     if (run) run.endMs = timeline.now();
     machine.runs.delete(idOf(ref));
-    perform(machine, session, session.agent.ended(ref, ending, timeline.now()));
+    const effects = session.agent.ended(ref, ending, timeline.now());
+    removeFolders(machine, session);
+    perform(machine, session, effects);
   };
 
   const startTask = (machine: Machine, session: Session, run: number): void => {
     const startedAtMs = wall(machine);
     session.agent.startTaskStarted(run, startedAtMs);
+    disks.write(machine.key, "start/stdout.txt", `run ${run} of boot ${machine.order.boot} of ${machine.key}\n`);
     timeline.after(50 + random.below(3_000), () => {
       if (!machine.alive) return;
       session.agent.startTaskEnded(run, { startedAtMs, atMs: wall(machine), exitCode: profile().crash > 0 && random.chance(0.3) ? 1 : 0 });
@@ -292,6 +368,7 @@ export const createMachines = (options: MachinesOptions) => {
       for (const tvm of tvms) {
         const there = machines.get(keyOf(account, pool, tvm));
         if (there) end(there, "is removed");
+        disks.clear(keyOf(account, pool, tvm));
       }
     },
   };
@@ -299,6 +376,8 @@ export const createMachines = (options: MachinesOptions) => {
   return {
     port,
     runs,
+    installed,
+    disk: disks.changes,
     runningOn: (tvm: string): string[] => [...(machines.get(tvm)?.runs.keys() ?? [])],
     alive: () => [...machines.values()].map(({ key }) => key),
     /** From now on all can be reached. */

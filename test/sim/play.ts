@@ -8,9 +8,13 @@ import { tasks } from "../../src/views/tasks";
 import { tvms } from "../../src/views/tvms";
 import { workItems } from "../../src/views/workItems";
 import { seeded } from "../support/seeded";
+import { addCertificate } from "./actions/certificates";
+import { SETTLING, scaledBody } from "./actions/scaling";
+import { CERTIFICATES } from "./certificateFixtures";
 import { ACCOUNT, POOLS, type Ask, createClient, poolBody, someAction, workItemBody } from "./clients";
 import { CALM, type Profile, profileOf } from "./faults";
 import type { History } from "./history";
+import { type Client, TASKS } from "./names";
 import { type World, type WorldOptions, openWorld } from "./world";
 
 export interface Played {
@@ -69,7 +73,7 @@ export const playScenario = async (steps: readonly ScenarioStep[], kill?: { read
 };
 
 const chaos = async (world: World, seed: number, steps: number): Promise<void> => {
-  const client = createClient(seeded(seed * 13 + 5));
+  const client = createClient(seeded(seed * 13 + 5), () => world.timeline.now());
   const { random } = client;
   // Something to begin with, most of the time.
   if (random.chance(0.9)) for (const ask of beginning(random)) world.ask("begin", ask);
@@ -77,19 +81,32 @@ const chaos = async (world: World, seed: number, steps: number): Promise<void> =
     const pause = random.chance(0.5) ? random.below(50) : random.chance(0.9) ? random.below(4_000) : random.below(60_000);
     await world.runUntil(world.timeline.now() + pause);
     const action = someAction(random);
+    if (random.chance(0.15)) seen(client, world.machines.alive());
     const ask = action.ask(client);
+    client.added.push(...(ask.adds ?? []));
+    client.added.splice(0, client.added.length - TASKS);
     world.ask(action.name, ask, (reply) => {
       const pool = /^\/pools\/(\w+)\/tvms$/.exec(ask.target)?.[1];
       const list = (reply?.json as { value?: { name: string }[] } | undefined)?.value;
-      if (pool !== undefined && Array.isArray(list)) client.tvms.splice(0, 2, ...list.map(({ name }) => `${pool}/tvms/${name}`));
+      if (pool !== undefined && Array.isArray(list)) seen(client, list.map(({ name }) => `${ACCOUNT}.${pool}.${name}`));
     });
     if (world.profile().crash > 0 && random.chance(0.02)) world.machines.kill(random);
   }
   await world.runUntil(world.timeline.now() + 20_000);
 };
 
+/** TVMs by their keys; what was seen before is known for a while. */
+const seen = (client: Client, keys: readonly string[]): void => {
+  client.tvms.push(...keys.map((key) => key.split(".").slice(1).join("/tvms/")));
+  client.tvms.splice(0, client.tvms.length - TVMS);
+};
+
+const TVMS = 8;
+
 const beginning = (random: ReturnType<typeof seeded>): Ask[] => [
+  ...CERTIFICATES.filter(() => random.chance(0.5)).map(addCertificate),
   { method: "POST", target: "/pools", body: poolBody("Alpha", random, { targetDedicated: 2 }), change: { stream: `pool-${ACCOUNT}.alpha`, event: "PoolCreated" } },
+  ...(random.chance(0.6) ? [{ method: "POST", target: "/pools", body: poolBody("Beta", random, random.chance(0.4) ? scaledBody(random) : {}), change: { stream: `pool-${ACCOUNT}.beta`, event: "PoolCreated" } } as Ask] : []),
   ...["Render", "Encode"].slice(random.below(2)).map((name): Ask => ({ method: "POST", target: "/workitems", body: workItemBody(name, "Alpha", random), change: { stream: `workItem-${ACCOUNT}.${name.toLowerCase()}`, event: "WorkItemCreated" } })),
 ];
 
@@ -128,6 +145,11 @@ const helpPools = async (world: World): Promise<void> => {
   for (const name of POOLS) {
     const row = there.find((one) => one.name === name);
     if (!row) world.ask("heal", { method: "POST", target: "/pools", body: { name, osFamily: "4", tvmSize: "large", targetDedicated: 1, maxTasksPerTVM: 2 } });
+    // One pool's formula is turned off, the other gets one that comes to rest, unless its TVMs are of no use.
+    else if (row.phase === "active" && row.autoScale && (name === POOLS[0] || members.some(({ pool, phase }) => pool === name && phase === "startTaskFailed"))) world.ask("heal", { method: "POST", target: `/pools/${name}?disableautoscale` });
+    else if (row.phase === "active" && row.autoScale) {
+      if (row.autoScale.formula !== SETTLING) world.ask("heal", { method: "POST", target: `/pools/${name}?enableautoscale`, body: { autoScaleFormula: SETTLING, autoScaleMaxDedicated: 2 } });
+    }
     else if (row.phase === "active" && row.allocation === "steady") {
       const own = members.filter(({ pool }) => pool === name);
       const resize = (targetDedicated: number): void => void world.ask("heal", { method: "POST", target: `/pools/${name}?resize`, body: { targetDedicated, tvmDeallocationOption: "requeue" } });

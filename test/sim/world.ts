@@ -2,7 +2,7 @@
 // functions (HTTP, feed, queues, timers, orchestrations), and simulated TVMs. It plays a seed and writes down what happened;
 // whether that was right is for the checkers to say.
 import { createHash } from "node:crypto";
-import type { QueueSource, FeedSource, Commit, EventStore, Files, FileStat, Ports, Row, Sealer, Views, Bus, ViewLayout } from "../../src/ports";
+import type { CertificatePlace, QueueSource, FeedSource, Commit, EventStore, Files, FileStat, Ports, Row, Sealer, Views, Bus, ViewLayout } from "../../src/ports";
 import { sqliteBus } from "../../src/adapters/sqliteBus";
 import { sqliteEventStore } from "../../src/adapters/sqliteEventStore";
 import { sqliteViews } from "../../src/adapters/sqliteViews";
@@ -25,7 +25,12 @@ import { type Reply, createMachines } from "./machines";
 import { type Ended, type Invocation, createService } from "./service";
 import { clockOn, createTimeline } from "./timeline";
 
-export const POOL_TVMS_MAX = 12;
+export const POOL_TVMS_MAX = 6;
+/** Times of schedules and autoscale are short, so that a seed has several of each. */
+const POLICY: Ports["policy"] = {
+  allowElevated: false, poolTvmsMax: POOL_TVMS_MAX, allowTvmUsers: true, scheduleLeastMs: 10_000,
+  scaling: { intervalMs: 60_000, intervalLeastMs: 15_000, enableEveryMs: 5_000, samplePeriodMs: 10_000 },
+};
 const VERSION = "2014-10-01.1.0";
 const BASE = "http://service.example";
 const KEY = Buffer.from("a key of the simulation's account, long enough to be one").toString("base64");
@@ -57,7 +62,7 @@ export const sqliteStores = (clock: Ports["clock"]): WorldStores => {
 };
 
 export const openWorld = async (options: WorldOptions) => {
-  loadFunctions();
+  loadFunctions(POLICY);
   const timeline = createTimeline();
   const random = seeded(options.seed);
   let profile = options.profile;
@@ -71,10 +76,19 @@ export const openWorld = async (options: WorldOptions) => {
   const stored: Stored[] = [];
   const known = new Set<string>();
   const asked: Asked[] = [];
+  const files = memoryFiles(clock);
+  const certificates = memoryCertificates();
 
   const machines = createMachines({
     timeline, random: seeded(options.seed * 7 + 1), profile: () => profile, trace,
     http: (from, method, path, headers, body, answered) => http({ from, method, path, headers, content: body === undefined ? undefined : JSON.stringify(body) }, answered),
+    upload(url, bytes, sent) {
+      const lost = random.chance(profile.loseRequest);
+      timeline.after(1 + random.below(20), async () => {
+        if (!lost) await files.put(new URL(url).pathname.slice(1), bytes);
+        sent(!lost && !random.chance(profile.loseReply));
+      });
+    },
     watchSays(tvm, boot) {
       const process = service.pick();
       if (process) void service.within("watch", () => process.ports.bus.send("reports", [{ body: { kind: "machineExited", tvm, boot } }])).catch(() => undefined);
@@ -86,9 +100,9 @@ export const openWorld = async (options: WorldOptions) => {
     ...(options.onCall ? { onCall: options.onCall } : {}),
     stores: {
       eventStore: { ...raw.eventStore, append: (commits) => append(commits) },
-      views: raw.views, bus: raw.bus, files: memoryFiles(clock), certificates: memoryCertificates(), machines: machines.port,
+      views: raw.views, bus: raw.bus, files, certificates: certificates.port, machines: machines.port,
       accounts: { keys: async (account) => (account === ACCOUNT ? [KEY] : undefined) },
-      sealer: plainSealer, policy: { allowElevated: false, poolTvmsMax: POOL_TVMS_MAX, allowTvmUsers: true }, random: seededIds(seeded(options.seed * 7 + 4)),
+      sealer: plainSealer, policy: POLICY, random: seededIds(seeded(options.seed * 7 + 4)),
     },
     observe: (invocation, port, method, args, answer) => observe(invocation, port, method, args, answer),
   });
@@ -144,7 +158,8 @@ export const openWorld = async (options: WorldOptions) => {
     readonly path: string;
     readonly headers: Record<string, string>;
     readonly content?: string | undefined;
-    readonly arrived?: () => void;
+    /** It has come to a process; answers what is to be called when that is through with it. */
+    readonly arrived?: () => () => void;
   }
 
   const batch = functionNamed("batch");
@@ -155,10 +170,11 @@ export const openWorld = async (options: WorldOptions) => {
     const deliver = (): void => {
       const process = service.pick();
       if (!process) return void timeline.after(20, () => answered(undefined));
-      request.arrived?.();
+      const through = request.arrived?.();
       const lost = random.chance(profile.loseReply);
       service.run(process, answering, incoming(request), {}, (how) => {
-        if (how.kind === "killed") return void timeline.after(5, () => answered(undefined));
+        through?.();
+        if (how.kind === "killed" || (how.kind === "done" && (how.value as Reply).status === BROKEN_OFF)) return void timeline.after(5, () => answered(undefined));
         if (lost) return;
         timeline.after(1 + random.below(3), () => answered(how.kind === "done" ? (how.value as Reply) : { status: 500, json: undefined }));
       });
@@ -167,11 +183,22 @@ export const openWorld = async (options: WorldOptions) => {
     if (random.chance(profile.repeatRequest)) timeline.after(2 + random.below(3_000), deliver);
   };
 
+  const underWay = new Map<Asked, number[]>();
+  const arrived = (one: Asked, { later }: Ask): (() => void) => {
+    one.arrivals = later ? Infinity : one.arrivals + 1;
+    const since = timeline.now();
+    underWay.set(one, [...(underWay.get(one) ?? []), since]);
+    return () => {
+      one.tookMs = Math.max(one.tookMs, timeline.now() - since);
+      underWay.get(one)?.splice(underWay.get(one)?.indexOf(since) ?? 0, 1);
+    };
+  };
+
   const tags = new Map<string, string>();
   /** A client's request: signed, sent, and written down with what became of it. */
   const ask = (action: string, what: Ask, answered: (reply: Reply | undefined) => void = () => {}): Asked => {
     const adds = what.adds?.map(({ workItem, task }) => `task-${ACCOUNT}.${workItem}.*.job-0000000001.${task}`.toLowerCase());
-    const one: Asked = { action, atMs: timeline.now(), method: what.method, target: what.target, arrivals: 0, ...(what.change ? { change: what.change } : {}), ...(adds ? { adds } : {}) };
+    const one: Asked = { action, atMs: timeline.now(), method: what.method, target: what.target, arrivals: 0, tookMs: 0, ...(what.change ? { change: what.change } : {}), ...(adds ? { adds } : {}) };
     asked.push(one);
     trace(`client ${action} ${what.method} ${what.target}`);
     if (what.command) {
@@ -188,10 +215,11 @@ export const openWorld = async (options: WorldOptions) => {
       "ocp-date": new Date(timeline.now()).toUTCString(),
       ...(content === undefined ? { "content-length": "0" } : { "content-type": what.raw?.type ?? "application/json", "content-length": String(Buffer.byteLength(content)) }),
       ...(tag === undefined ? {} : { "if-match": tag }),
+      ...what.headers,
     };
     const [text] = stringsToSign({ method: what.method, url, headers: new Headers(headers) as never }, ACCOUNT);
     headers["authorization"] = `SharedKey ${ACCOUNT}:${signString(text as string, KEY)}`;
-    http({ from: "client", method: what.method, path: url.pathname + url.search, headers, content, arrived: () => void one.arrivals++ }, (reply) => {
+    http({ from: "client", method: what.method, path: url.pathname + url.search, headers, content, arrived: () => arrived(one, what) }, (reply) => {
       if (!reply || one.answeredMs !== undefined) return answered(reply);
       one.answeredMs = timeline.now();
       if (reply.status < 500) one.status = reply.status;
@@ -199,6 +227,7 @@ export const openWorld = async (options: WorldOptions) => {
       if (code !== undefined) one.code = code;
       if (eTag !== undefined) tags.set(what.target.replace(/\?.*/, ""), eTag);
       if (adds) one.added = addedBy(reply, adds);
+      if (/\/files/.test(what.target)) one.answer = reply.json;
       trace(`client hears ${action} ${reply.status} ${code ?? ""}`);
       answered(reply);
     });
@@ -363,8 +392,11 @@ export const openWorld = async (options: WorldOptions) => {
       const parkedRows = (await raw.views.query(parked, { index: "at", prefix: "", limit: 100 })).length;
       const plain = { ...raw, log: { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} } } as unknown as Ports;
       await rebuild({ ...plain, eventStore: { ...raw.eventStore }, views: { ...raw.views } }, new Date(timeline.now()).toISOString());
-      const final: Final = { settled, open, shown, rebuilt: await shownIn(raw), kept, queues, deadLetters, parked: parkedRows };
-      return { poolTvmsMax: POOL_TVMS_MAX, stored, runs: machines.runs, asked, generations: hub.generations, broken: service.errors, final };
+      for (const [one, since] of underWay) if (since.length > 0) one.tookMs = Infinity;
+      const final: Final = { settled, open, shown, rebuilt: await shownIn(raw), kept, queues, deadLetters, parked: parkedRows, secrets: certificates.places() };
+      return {
+        poolTvmsMax: POOL_TVMS_MAX, slowMs: options.profile.slow > 0 ? options.profile.slowMs : 0, stored, runs: machines.runs, disk: machines.disk, installed: machines.installed, asked, generations: hub.generations, broken: service.errors, final,
+      };
     },
     end: () => raw.end(),
   };
@@ -396,13 +428,26 @@ const wholeFeed = async (store: EventStore): Promise<Commit[]> => {
   return kept;
 };
 
+/** No answer at all, though it had begun. */
+const BROKEN_OFF = -1;
+
+const readAs = (type: string, text: string): unknown => {
+  if (/ndjson/.test(type)) return text.trim().split("\n").filter(Boolean).map((line) => JSON.parse(line) as unknown);
+  if (/multipart/.test(type)) return [...text.matchAll(/^HTTP\/1\.1 (\d{3})/gm)].map(([, status]) => ({ part: Number(status) }));
+  return /json/.test(type) && text !== "" ? JSON.parse(text) : text === "" ? undefined : text;
+};
+
 const drained = async (answer: { status?: number; headers?: Record<string, string>; body?: string | AsyncIterable<Uint8Array> }): Promise<Reply & { code?: string; tag?: string }> => {
   const parts: Uint8Array[] = [];
-  if (typeof answer.body === "string") parts.push(Buffer.from(answer.body));
-  else if (answer.body) for await (const part of answer.body) parts.push(part);
-  const text = Buffer.concat(parts).toString("utf8");
-  const type = answer.headers?.["Content-Type"] ?? "";
-  const json: unknown = text === "" ? undefined : /ndjson/.test(type) ? text.trim().split("\n").map((line) => JSON.parse(line) as unknown) : JSON.parse(text);
+  try {
+    if (typeof answer.body === "string") parts.push(Buffer.from(answer.body));
+    else if (answer.body) for await (const part of answer.body) parts.push(part);
+  } catch (error) {
+    // What was promised of a file cannot be sent any more: the connection breaks.
+    if (/became shorter|become shorter|rest of the file/.test((error as Error).message)) return { status: BROKEN_OFF, json: undefined };
+    throw error;
+  }
+  const json = readAs(answer.headers?.["Content-Type"] ?? "", Buffer.concat(parts).toString("utf8"));
   const code = (json as { code?: string } | undefined)?.code;
   const tag = answer.headers?.["ETag"];
   return { status: answer.status ?? 200, json, ...(code === undefined ? {} : { code }), ...(tag === undefined ? {} : { tag }) };
@@ -411,6 +456,8 @@ const drained = async (answer: { status?: number; headers?: Record<string, strin
 /** Which of the tasks asked for the answer says to be added by it. */
 const addedBy = ({ status, json }: Reply, adds: readonly string[]): string[] => {
   if (status === 201) return [...adds];
+  // A batch: parts are answered in their order, additions first.
+  if (status === 202 && Array.isArray(json)) return adds.filter((_, index) => (json as { part: number }[])[index]?.part === 201);
   if (status !== 200) return [];
   if (Array.isArray(json)) {
     // Lines: whole chunks are told of; what was there or failed is not among the added ones.
@@ -499,10 +546,10 @@ const memoryFiles = (clock: Ports["clock"]): Files => {
   };
 };
 
-const memoryCertificates = (): Ports["certificates"] => {
+const memoryCertificates = (): { readonly port: Ports["certificates"]; places(): CertificatePlace[] } => {
   const all = new Map<string, Parameters<Ports["certificates"]["put"]>[1]>();
   const keyOfPlace = (place: object): string => JSON.stringify(place);
-  return {
+  const port: Ports["certificates"] = {
     async put(place, secret) {
       all.set(keyOfPlace(place), secret);
       return undefined;
@@ -510,5 +557,6 @@ const memoryCertificates = (): Ports["certificates"] => {
     get: async (place) => all.get(keyOfPlace(place)),
     remove: async (place) => void all.delete(keyOfPlace(place)),
   };
+  return { port, places: () => [...all.keys()].map((place) => JSON.parse(place) as CertificatePlace) };
 };
 
