@@ -28,7 +28,7 @@ const DIRECT: readonly Action[] = [
     const target = `/pools/${pool}`;
     return { method: "PATCH", target, body: { startTask: client.random.chance(0.5) ? null : startTask(client) }, ...perhaps(client, target), change: { stream: poolOf(pool), event: "PoolUpdated" } };
   } },
-  { name: "updatePoolProperties", weight: 2, ask: (client) => {
+  { name: "updatePoolProperties", weight: 3, ask: (client) => {
     const pool = somePool(client);
     const body = { metadata: [{ name: "a", value: "b" }], ...(client.random.chance(0.6) ? { certificateReferences: someReferences(client.random) } : {}), ...(client.random.chance(0.3) ? { startTask: startTask(client) } : {}) };
     return { method: "POST", target: `/pools/${pool}?updateproperties`, body, change: { stream: poolOf(pool), event: "PoolUpdated" } };

@@ -11,16 +11,18 @@ export const addCertificate = (fixture: Fixture): Ask => ({
   method: "POST", target: "/certificates", body: { ...fixture, thumbprintAlgorithm: "sha1" }, change: { stream: streamOf(fixture), event: "CertificateAdded" },
 });
 
-/** Of one or two certificates, if any; who may see them differs. */
+/** To one certificate mostly; who may see it differs. */
 export const someReferences = (random: Seeded): object[] =>
-  CERTIFICATES.filter(() => random.chance(0.4)).map(({ thumbprint }) => ({ thumbprint, thumbprintAlgorithm: "sha1", ...(random.chance(0.5) ? { visibility: random.oneOf(["task", "starttask,task", "rdp"]) } : {}) }));
+  [...new Set([random.oneOf(CERTIFICATES), ...(random.chance(0.25) ? [random.oneOf(CERTIFICATES)] : [])])].map(({ thumbprint }) => ({
+    thumbprint, thumbprintAlgorithm: "sha1", ...(random.chance(0.5) ? { visibility: random.oneOf(["task", "starttask,task", "rdp"]) } : {}),
+  }));
 
 export const certificateActions: readonly Action[] = [
   { name: "addCertificate", weight: 3, ask: (client) => addCertificate(some(client)) },
   { name: "addWrongCertificate", weight: 0.25, ask: (client) => ({ method: "POST", target: "/certificates", body: { ...some(client), thumbprintAlgorithm: "sha1", password: "not this one" } }) },
   { name: "listCertificates", weight: 0.5, ask: () => ({ method: "GET", target: "/certificates" }) },
   { name: "getCertificate", weight: 0.5, ask: (client) => ({ method: "GET", target: pathOf(some(client)) }) },
-  { name: "deleteCertificate", weight: 3, ask: (client) => {
+  { name: "deleteCertificate", weight: 2, ask: (client) => {
     const one = some(client);
     return { method: "DELETE", target: pathOf(one), change: { stream: streamOf(one), event: "CertificateDeletionStarted" } };
   } },
