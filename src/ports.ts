@@ -252,6 +252,8 @@ export interface Signals {
 
 export interface Clock {
   now(): Date;
+  /** Milliseconds that never jump, whatever the machine's clock is set to: only the difference of two means something. */
+  steady(): number;
   /** Resolves after the time, or at once when aborted. */
   sleep(milliseconds: number, abort?: AbortSignal): Promise<void>;
 }

@@ -29,7 +29,7 @@ export function localSignals(clock: Clock): Omit<Signals, "notify"> & { notify(t
     planned = deadline;
     void clock.sleep(Math.max(deadline - now, 0), stopped.signal).then(() => {
       if (planned === deadline) planned = Infinity;
-      expire(clock.now().getTime());
+      expire(clock.steady());
     });
   }
 
@@ -78,7 +78,7 @@ export function localSignals(clock: Clock): Omit<Signals, "notify"> & { notify(t
       return new Promise((resolve) => {
         if (closed || abort?.aborted) return resolve(false);
         if (remembered.delete(topic)) return resolve(true);
-        const now = clock.now().getTime();
+        const now = clock.steady();
         begin(topic, now + milliseconds, abort, resolve);
         plan(now + milliseconds, now);
       });

@@ -152,7 +152,7 @@ export function processMachines(options: ProcessMachinesOptions): ProcessMachine
     const found = find(order.account, order.pool, order.tvm);
     if (!found || found.hosted.boot < order.boot || !isAlive(found.group)) return false;
     // A TVM that has ended by itself in a process that lives for others has no claim on its root any more.
-    const young = clock.now().getTime() - Date.parse(found.group.startedAt) < STARTUP_MS;
+    const young = Math.abs(clock.now().getTime() - Date.parse(found.group.startedAt)) < STARTUP_MS;
     return young || fs.existsSync(`${found.hosted.root}.claim`);
   };
 
@@ -231,23 +231,23 @@ export function processMachines(options: ProcessMachinesOptions): ProcessMachine
     const claimed = (): boolean => fs.existsSync(`${root}.claim`) && isAlive(group);
     if (!isAlive(group)) return;
     writeJson(`${root}.next`, { boot: "gone" });
-    const until = clock.now().getTime() + REMOVE_MS;
+    const until = clock.steady() + REMOVE_MS;
     // Once it has claimed a root, the agent takes this signal as "look at once".
     if (claimed()) signal(group.pid, "SIGUSR2");
-    while (claimed() && clock.now().getTime() < until) await clock.sleep(LOOK_MS);
+    while (claimed() && clock.steady() < until) await clock.sleep(LOOK_MS);
   };
   /** A process without TVMs ends by itself; one that does not is ended. */
   const endProcess = async (group: Group): Promise<void> => {
-    const until = clock.now().getTime() + STOP_MS;
-    while (isAlive(group) && clock.now().getTime() < until) await clock.sleep(LOOK_MS);
+    const until = clock.steady() + STOP_MS;
+    while (isAlive(group) && clock.steady() < until) await clock.sleep(LOOK_MS);
     if (isAlive(group)) signal(group.pid, "SIGKILL");
     forget(group);
   };
 
   const stopOne = async (group: Group): Promise<void> => {
     signal(group.pid, "SIGTERM");
-    const until = clock.now().getTime() + STOP_MS;
-    while (isAlive(group) && clock.now().getTime() < until) await clock.sleep(LOOK_MS);
+    const until = clock.steady() + STOP_MS;
+    while (isAlive(group) && clock.steady() < until) await clock.sleep(LOOK_MS);
     if (isAlive(group)) signal(group.pid, "SIGKILL");
     for (const tvm of group.tvms) killLeftovers(tvm);
   };

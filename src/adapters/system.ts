@@ -7,6 +7,7 @@ import type { Clock, Log, Random } from "../ports";
 
 export const systemClock: Clock = {
   now: () => new Date(),
+  steady: () => performance.now(),
   // A timer takes 24 days at most and would fire at once beyond: a longer sleep ends early, its caller looks at the clock.
   sleep: (milliseconds, abort) =>
     new Promise((resolve) => {

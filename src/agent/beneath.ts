@@ -17,7 +17,10 @@ export interface Folder {
 }
 
 export interface FolderOptions {
-  /** Make what is missing, for this owner (undefined: the agent's own user). */
+  /**
+   * Make what is missing, for this owner (undefined: the agent's own user). What is there and is the agent's own is given to the owner
+   * too: an agent that was killed had made it, and could not give it away.
+   */
   readonly make?: boolean;
   readonly owner?: Owner | undefined;
 }
@@ -77,7 +80,7 @@ function openByDescriptor(root: string, segments: readonly string[], options: Fo
       const next = fs.openSync(entry, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
       fs.closeSync(handle);
       handle = next;
-      if (made && options.owner) fs.fchownSync(handle, options.owner.uid, options.owner.gid);
+      if (options.make && options.owner && (made || isOwn(fs.fstatSync(handle)))) fs.fchownSync(handle, options.owner.uid, options.owner.gid);
     }
   } catch (error) {
     fs.closeSync(handle);
@@ -90,10 +93,16 @@ function openByName(root: string, segments: readonly string[], options: FolderOp
   let folder = fs.realpathSync(root);
   for (const segment of segments) {
     folder = path.join(folder, segment);
-    if (options.make && makeOne(folder) && options.owner) fs.lchownSync(folder, options.owner.uid, options.owner.gid);
-    if (!fs.lstatSync(folder).isDirectory()) throw Object.assign(new Error("not a folder"), { code: "ENOTDIR" });
+    const made = options.make === true && makeOne(folder);
+    const stat = fs.lstatSync(folder);
+    if (!stat.isDirectory()) throw Object.assign(new Error("not a folder"), { code: "ENOTDIR" });
+    if (options.make && options.owner && (made || isOwn(stat))) fs.lchownSync(folder, options.owner.uid, options.owner.gid);
   }
   return { at: (name) => path.join(folder, name), close: () => undefined };
+}
+
+function isOwn(stat: fs.Stats): boolean {
+  return stat.uid === process.getuid?.();
 }
 
 function makeOne(entry: string): boolean {

@@ -148,6 +148,22 @@ function prepareRoot(spec: TvmSpec): void {
   fs.mkdirSync(spec.root, { recursive: true, mode: 0o700 });
   if (owner) fs.chownSync(spec.root, owner.uid, owner.gid);
   for (const name of ["shared", "start", "tasks", TRASH]) openFolder(spec.root, [name], { make: true, owner }).close();
+  if (owner) for (const item of foldersIn(spec.root, ["tasks"], owner)) foldersIn(spec.root, ["tasks", item], owner);
+}
+
+/** Folders in one that tasks share. One that an earlier agent made, and was killed before it could give it away, is the owner's from here on. */
+function foldersIn(root: string, segments: readonly string[], owner: Owner): string[] {
+  const folder = openFolder(root, segments);
+  const names = listing(folder.at("."));
+  folder.close();
+  return names.filter((name) => {
+    try {
+      openFolder(root, [...segments, name], { make: true, owner }).close();
+      return true;
+    } catch {
+      return false; // A file or a link that a task has put there.
+    }
+  });
 }
 
 /** For a TVM that was reimaged: nothing is left of what its tasks wrote. */

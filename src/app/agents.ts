@@ -252,13 +252,13 @@ const answerOrWait = async (
   request: ExchangeRequest,
   abort: AbortSignal | undefined,
 ): Promise<ExchangeAnswer | Rejection> => {
-  const until = ports.clock.now().getTime() + request.waitMs;
+  const until = ports.clock.steady() + request.waitMs;
   for (;;) {
     const [row] = await ports.views.get(tvms, [tvms.locate(known.tvm)]);
     const refusal = refusalFor(row, known.boot);
     if (refusal || !row) return refusal ?? goneTvm;
     const answer = await answerNow(ports, known.tvm, row, request);
-    const left = until - ports.clock.now().getTime();
+    const left = until - ports.clock.steady();
     if (left <= 0 || abort?.aborted || ports.signals.closed() || isNews(ports, known.tvm, answer)) return answer;
     // Another process may have news that it cannot signal here: look again now and then.
     await ports.signals.wait(known.tvm, Math.min(left, LOOK_AGAIN_MS), abort);
@@ -281,9 +281,9 @@ const TOLD_MAX = 10_000;
 const isUntold = (ports: Ports, tvm: string, errand: string): boolean => {
   let map = told.get(ports.views);
   if (!map || map.size > TOLD_MAX) told.set(ports.views, (map = new Map()));
-  const now = ports.clock.now().getTime();
+  const now = ports.clock.steady();
   const key = `${tvm}/${errand}`;
-  if (now - (map.get(key) ?? 0) < LOOK_AGAIN_MS) return false;
+  if (now - (map.get(key) ?? -Infinity) < LOOK_AGAIN_MS) return false;
   map.set(key, now);
   return true;
 };
@@ -390,7 +390,8 @@ const heard = async (ports: Ports, tvm: string, boot: number, at: string, exchan
   if (!map) lastWritten.set(ports.views, (map = new Map()));
   const now = Date.parse(at);
   const last = map.get(tvm);
-  if (last?.boot === boot && (last.exchanged || !exchanged) && now - last.at < HEARTBEAT_WRITE_MS && !said.readings) return;
+  // A clock that was set back must not make a heartbeat that was written count for hours.
+  if (last?.boot === boot && (last.exchanged || !exchanged) && Math.abs(now - last.at) < HEARTBEAT_WRITE_MS && !said.readings) return;
   await writeHeartbeat(ports, tvm, boot, at, exchanged, said);
   map.set(tvm, { boot, at: now, exchanged });
 };

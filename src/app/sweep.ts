@@ -39,6 +39,8 @@ export const sweep = async (ports: Ports, at: string): Promise<void> => {
 };
 
 const loseSilentTvms = async (ports: Ports, at: string): Promise<void> => {
+  await pullBackHeartbeats(ports, at);
+  if (!isClockTrusted(ports)) return;
   const deadline = addMs(at, -LOST_AFTER_MS);
   const oldest = await ports.views.query(heartbeats, { index: "at", prefix: "", limit: SWEEP_MAX });
   for (const { row } of oldest) {
@@ -49,6 +51,33 @@ const loseSilentTvms = async (ports: Ports, at: string): Promise<void> => {
       { view: heartbeats, partition: parentOf(row.tvm), rows: [{ from: row.version, row: { ...row, version: row.version + 1, gone: true } }], counters: {} },
     ]);
   }
+};
+
+/** By how much this process's clock may differ from steady time between two sweeps before it counts as set. */
+const SET_MS = 5_000;
+// How far this process's clock was from steady time at the last sweep, and since when it was not set.
+const clocks = new WeakMap<Views, { readonly offset: number; readonly since: number }>();
+
+/**
+ * A clock that was set forward (or a machine that was suspended) makes all TVMs look silent, and they run on. So silence is
+ * counted anew from there: each has a whole LOST_AFTER_MS to be heard.
+ */
+const isClockTrusted = ({ clock, views, log }: Ports): boolean => {
+  const steady = clock.steady();
+  const offset = clock.now().getTime() - steady;
+  const known = clocks.get(views) ?? { offset, since: -Infinity };
+  const setBy = offset - known.offset;
+  const since = Math.abs(setBy) > SET_MS ? steady : known.since;
+  if (since === steady) log.warn("the clock was set: how long TVMs have been silent is counted anew", { setBySeconds: Math.round(setBy / 1000) });
+  clocks.set(views, { offset, since });
+  return steady - since >= LOST_AFTER_MS;
+};
+
+/** What was heard in the future was heard before a clock was set back: else a TVM that falls silent now is missed for as long. */
+const pullBackHeartbeats = async (ports: Ports, at: string): Promise<void> => {
+  const ahead = await ports.views.query(heartbeats, { index: "at", prefix: "", after: addMs(at, LOST_AFTER_MS), limit: SWEEP_MAX });
+  for (const { row } of ahead)
+    await ports.views.write([{ view: heartbeats, partition: parentOf(row.tvm), rows: [{ from: row.version, row: { ...row, version: row.version + 1, at } }], counters: {} }]);
 };
 
 /** A TVM that is lost, between two boots or not prepared must hold nothing; `leaving` has its own rules (the pool's process). */

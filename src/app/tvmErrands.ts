@@ -26,11 +26,11 @@ export const askTvm = async (ports: Ports, tvm: string, requestFor: (id: string)
 };
 
 const answerTo = async (ports: Ports, tvm: string, id: string): Promise<ErrandRow | undefined> => {
-  const until = ports.clock.now().getTime() + ANSWER_MS;
+  const until = ports.clock.steady() + ANSWER_MS;
   for (;;) {
     const [row] = await ports.views.get(errands, [{ partition: tvm, id }]);
     if (row?.answer) return row;
-    const left = until - ports.clock.now().getTime();
+    const left = until - ports.clock.steady();
     if (left <= 0 || ports.signals.closed()) return undefined;
     await ports.signals.wait(`errand-${id}`, Math.min(left, 1000));
   }

@@ -66,6 +66,7 @@ export const isEnded = (instance: Instance): boolean => endStatuses.has(instance
 // Many messages in one turn cost one replay; a bound keeps the turn short.
 const messagesATurnMax = 500;
 const abortedPauseMs = 1_000;
+const alarmMsMax = 60_000;
 /** As many shares of the orchestrations as the platform has by default. */
 const partitions = 4;
 const idLengthMax = 100;
@@ -86,7 +87,7 @@ export function createTaskHub(options: TaskHubOptions): TaskHub {
   let latest = 0;
   let alarm: { at: number; cancel: () => void } | undefined;
 
-  /** Never goes back, whatever the machine's clock does: a message put now must be visible now. */
+  /** Never goes back, whatever the machine's clock does: what an orchestration has seen is in order. */
   function now(): number {
     return (latest = Math.max(latest, clock.now()));
   }
@@ -188,22 +189,23 @@ export function createTaskHub(options: TaskHubOptions): TaskHub {
     const fired = protocolEvent(eventType.timerFired, fireAtMs, { TimerId: timer, FireAt: new Date(fireAtMs).toISOString() });
     // A timer that is due already must not look like a message that is visible at once.
     store.post(id, exec, Math.max(fireAtMs, 1), fired, timer);
-    if (fireAtMs <= now()) ready.add(id);
+    if (fireAtMs <= clock.now()) ready.add(id);
     else arm(fireAtMs);
   }
 
-  /** One alarm for the earliest message that is not visible yet. */
+  /** One alarm for the earliest message that is not visible yet; it looks at the clock now and then, which may be set meanwhile. */
   function arm(at: number | undefined): void {
     if (at === undefined || stopped || (alarm && alarm.at <= at)) return;
     alarm?.cancel();
-    alarm = { at, cancel: clock.after(at - now(), ring) };
+    alarm = { at, cancel: clock.after(Math.min(at - clock.now(), alarmMsMax), ring) };
   }
 
   function ring(): void {
     alarm = undefined;
     if (stopped) return;
-    const until = now();
-    for (const id of store.instancesDue(lookedUntil, until)) ready.add(id);
+    // By the clock as it is, not by the latest it has been: what is to be done at noon waits for noon when the clock was set back.
+    const until = clock.now();
+    for (const id of store.instancesDue(until < lookedUntil ? 0 : lookedUntil, until)) ready.add(id);
     lookedUntil = until;
     arm(store.nextDue(until));
     kick();
@@ -213,7 +215,7 @@ export function createTaskHub(options: TaskHubOptions): TaskHub {
 
   async function turn(id: string): Promise<void> {
     const instance = store.instance(id);
-    const rows = store.inbox(id, now(), messagesATurnMax);
+    const rows = store.inbox(id, clock.now(), messagesATurnMax);
     if (rows.length === messagesATurnMax) ready.add(id);
     const events = readInbox(rows, instance);
     if (!instance || isEnded(instance) || events.length === 0) return keep(id, () => consume(rows));

@@ -208,7 +208,7 @@ test("a refused TVM in a process that lives for others is started again when it 
   first.detach();
   // As if the process had been started long ago: by then every TVM of it that lives has claimed its root.
   await eventually(() => !fs.existsSync(`${rootOf("tvm-2")}.claim`));
-  const second = machines({ clock: { now: () => new Date(Date.now() + 60_000), sleep: (ms) => new Promise((resolve) => setTimeout(resolve, ms)) } });
+  const second = machines({ clock: { now: () => new Date(Date.now() + 60_000), steady: () => performance.now(), sleep: (ms) => new Promise((resolve) => setTimeout(resolve, ms)) } });
   await second.ensure([order("tvm-1"), order("tvm-2")]);
   await exchanging("tvm-2");
   expect(service.tvm("tvm-1").joins).toBe(1);

@@ -160,7 +160,7 @@ describe("failed signatures", () => {
   test("slow down nobody whose signature is right", async () => {
     const waits: number[] = [];
     const service = await openService();
-    const ports = { ...service.ports, clock: { now: service.ports.clock.now, sleep: async (ms: number) => void waits.push(ms) } };
+    const ports = { ...service.ports, clock: { now: service.ports.clock.now, steady: service.ports.clock.steady, sleep: async (ms: number) => void waits.push(ms) } };
     try {
       const wrong = { key: Buffer.alloc(64).toString("base64") };
       for (let time = 0; time < FAILURES_AT_ONCE + 200; time++) expect((await ask({ ports }, "GET", "/pools", wrong)).status).toBe(403);

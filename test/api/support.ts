@@ -48,7 +48,7 @@ export const openService = async (changes: Partial<Ports> = {}): Promise<Service
   let shifted = 0;
   // A request's time limit must not keep the test's process alive after the request.
   const sleep = (milliseconds: number): Promise<void> => new Promise((resolve) => void setTimeout(resolve, milliseconds).unref());
-  const clock = { now: () => new Date(systemClock.now().getTime() + shifted), sleep };
+  const clock = { now: () => new Date(systemClock.now().getTime() + shifted), steady: () => systemClock.steady() + shifted, sleep };
   const errors: string[] = [];
   const files = folderFiles({ root: path.join(folder, "files"), baseUrl: () => service.url, sealer, clock });
   const nothing = (): void => {};

@@ -152,6 +152,50 @@ describe("a TVM that falls silent", () => {
     expect(await taskOf(world, "a")).toMatchObject({ phase: "completed", attempt: 2, requeueCount: 1, retryCount: 0 });
   });
 
+  test("is not lost because the service's clock was set forward: its silence is counted anew", async () => {
+    const { agent, one } = await oneRunning();
+    await world.sweep();
+    world.clock.set(3 * 3_600_000);
+    await world.sweep();
+    for (let second = 0; second < 60; second += 10) {
+      await world.pass(10_000);
+      await agent.exchange();
+      await world.sweep();
+    }
+    expect(await taskOf(world, "a")).toMatchObject({ phase: "running", attempt: 1, requeueCount: 0 });
+    expect(world.warnings).toEqual(["the clock was set: how long TVMs have been silent is counted anew"]);
+    agent.ended(one, 0);
+    await agent.exchange();
+    expect(await taskOf(world, "a")).toMatchObject({ phase: "completed", attempt: 1, requeueCount: 0 });
+  });
+
+  test.each([["forward", 3 * 3_600_000], ["back", -3 * 3_600_000]])("after the service's clock was set %s is lost within two minutes all the same", async (_, setBy) => {
+    const { agent } = await oneRunning();
+    await world.sweep();
+    world.clock.set(setBy);
+    for (let second = 0; second < 50; second += 10) {
+      await world.sweep();
+      await world.pass(10_000);
+      await agent.exchange();
+    }
+    expect((await taskOf(world, "a")).phase).toBe("running");
+    for (let second = 0; second < 70; second += 10) {
+      await world.sweep();
+      await world.pass(10_000);
+    }
+    expect(await taskOf(world, "a")).toMatchObject({ phase: "active", requeueCount: 1 });
+  });
+
+  test("when the service's clock is set back is lost as if it had just been heard of, not hours later", async () => {
+    await oneRunning();
+    world.clock.set(-3 * 3_600_000);
+    for (let second = 0; second < 80; second += 10) {
+      await world.sweep();
+      await world.pass(10_000);
+    }
+    expect(await taskOf(world, "a")).toMatchObject({ phase: "active", requeueCount: 1 });
+  });
+
   test("and whose machine is gone is started again; the old boot is shut out", async () => {
     const { agents, agent } = await oneRunning();
     await world.ports.bus.send("reports", [{ body: { kind: "machineExited", tvm: agent.key, boot: 1 } }]);

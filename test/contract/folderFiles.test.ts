@@ -13,7 +13,7 @@ let folder: string;
 let root: string;
 let now: Date;
 let base: string;
-const clock: Clock = { now: () => now, sleep: async () => {} };
+const clock: Clock = { now: () => now, steady: () => now.getTime(), sleep: async () => {} };
 const open = (keyName = "seal") => folderFiles({ root, baseUrl: () => base, sealer: aesSealer(path.join(folder, keyName)), clock });
 
 beforeEach(async () => {

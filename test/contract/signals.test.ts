@@ -41,6 +41,7 @@ const open = () => {
   let gathers = 0;
   const clock: Clock = {
     now: systemClock.now,
+    steady: systemClock.steady,
     sleep(milliseconds, abort) {
       if (milliseconds < rollCallMs) gathers++;
       return systemClock.sleep(milliseconds, abort);

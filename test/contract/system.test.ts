@@ -143,6 +143,7 @@ describe("signals", () => {
     const sleepers = new Set<{ until: number; wake: () => void }>();
     const clock: Clock = {
       now: () => new Date(now),
+      steady: () => now,
       sleep: (milliseconds) => new Promise((resolve) => void sleepers.add({ until: now + milliseconds, wake: resolve })),
     };
     return {

@@ -1,26 +1,15 @@
 // What disks and schedulers do to real processes: a write-ahead log that was torn off at any place, a service that stands still for
 // a while. What is left is whole, what is damaged is said, and nothing is counted twice.
-import { spawn } from "node:child_process";
 import { chmodSync, copyFileSync, cpSync, existsSync, mkdtempSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
-import { JOB, allCompleted, kill, newData, pool, removeData, start, stop, until, workItem } from "../support/service";
+import { JOB, allCompleted, kill, newData, pool, removeData, start, stop, until, verify, workItem } from "../support/service";
 
-const LAUNCHER = path.resolve(__dirname, "..", "..", "bin", "batchledger.js");
 let data: string;
 beforeEach(() => {
   data = newData();
 });
 afterEach(() => removeData(data));
-
-const verify = (folder: string): Promise<{ code: number | null; found: { commits: number; problems: number; faults: string[] } | undefined; err: string }> =>
-  new Promise((resolve) => {
-    const child = spawn(process.execPath, [LAUNCHER, "verify", "--data", folder, "--json"], { stdio: ["ignore", "pipe", "pipe"] });
-    let [out, err] = ["", ""];
-    child.stdout.on("data", (chunk) => (out += chunk));
-    child.stderr.on("data", (chunk) => (err += chunk));
-    child.once("close", (code) => resolve({ code, found: out === "" ? undefined : JSON.parse(out), err }));
-  });
 
 test("a log that is torn off anywhere leaves a whole beginning of what there was", async () => {
   const service = await start(data);

@@ -7,6 +7,7 @@ import type { OrchestrationContext, OrchestrationHandler, Task } from "durable-f
 import { mkdtemp, rm } from "node:fs/promises";
 import os from "node:os";
 import path from "node:path";
+import { systemClock } from "../../src/host/clock";
 import { startHost } from "../../src/host/main";
 import type { RunningHost } from "../../src/host/main";
 import { keptLog, until } from "./support";
@@ -14,6 +15,9 @@ import { keptLog, until } from "./support";
 const runs: Record<string, number> = {};
 const count = (name: string): number => (runs[name] = (runs[name] ?? 0) + 1);
 let changed = false;
+/** By how much the machine's clock was set. */
+let setBy = 0;
+const clock = { ...systemClock, now: () => systemClock.now() + setBy };
 let host: RunningHost;
 let dataDir: string;
 const log = keptLog();
@@ -33,6 +37,13 @@ function register(): void {
       if (run <= input.failures) throw new Error(`flaky ${run}`);
       return run;
     },
+  });
+  df.app.activity("tick", { handler: () => (count("tick"), clock.now() + 100) });
+  orchestration("ticks", function* (context) {
+    const next: number = yield context.df.callActivity("tick", {});
+    yield context.df.createTimer(new Date(next));
+    context.df.continueAsNew({});
+    return undefined;
   });
   df.app.activity("never", { handler: () => new Promise(() => {}) });
   orchestration("everything", everything);
@@ -155,7 +166,7 @@ const hostJson = { version: "2.0", functionTimeout: "00:00:01", extensions: { ht
 
 beforeAll(async () => {
   dataDir = await mkdtemp(path.join(os.tmpdir(), "host-"));
-  host = await startHost({ loadFunctions: register, hostJson, port: 0, dataDir, log, drainMs: 200 });
+  host = await startHost({ loadFunctions: register, hostJson, port: 0, dataDir, log, drainMs: 200, clock });
 });
 afterAll(async () => {
   await host.stop();
@@ -314,6 +325,26 @@ describe("the client", () => {
     expect((await fetch((links["statusQueryGetUri"] as string).replace(/code=[^&]+/, "code=wrong"))).status).toBe(401);
     expect((await fetch(`${host.url}/runtime/webhooks/durabletask/entities/a/b?code=${host.keys.system}`)).status).toBe(501);
   });
+});
+
+test("timers go by the clock as it is: set forward and back again, they neither stand still nor come all at once", async () => {
+  const ticks = async (more: number): Promise<number> => {
+    const [from, startedAt] = [runs["tick"] ?? 0, performance.now()];
+    await until(() => (runs["tick"] ?? 0) >= from + more);
+    return performance.now() - startedAt;
+  };
+  await startNew("ticks", {}, "ticks");
+  await ticks(2);
+  setBy = 3 * 3_600_000;
+  await ticks(2);
+  setBy = 0;
+  // The timer that was set while the clock was wrong is hours away; another wakes it, as the service's nudges do.
+  await client("terminate", "ticks", "again");
+  await ended("ticks");
+  await startNew("ticks", {}, "ticks");
+  expect(await ticks(5)).toBeGreaterThan(350);
+  await client("terminate", "ticks", "enough");
+  await ended("ticks");
 });
 
 test("a restart finds the instances where they were", async () => {

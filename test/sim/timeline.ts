@@ -77,6 +77,7 @@ const pop = (heap: Planned[]): Planned | undefined => {
 /** A clock on the timeline, `skewMs` ahead of it. Nobody is woken who is not `alive` any more. */
 export const clockOn = (timeline: Timeline, skewMs: number, alive: () => boolean): Clock => ({
   now: () => new Date(timeline.now() + skewMs),
+  steady: () => timeline.now(),
   sleep: (milliseconds, abort) =>
     new Promise((resolve) => {
       if (abort?.aborted) return resolve();

@@ -69,9 +69,9 @@ export const composition = (): Composition => composed;
 /** Before the scenarios are loaded. */
 export const compose = (other: Composition): void => void (composed = other);
 
-/** Starts the service and resolves when it says that it is ready. */
-export const start = async (data: string, more: readonly string[] = []): Promise<Running> => {
-  const child = spawn(process.execPath, await composed.launch(data, more), { stdio: ["ignore", "pipe", "pipe"] });
+/** Starts the service and resolves when it says that it is ready. `flags` of Node, which it hands on to its agents. */
+export const start = async (data: string, more: readonly string[] = [], flags: readonly string[] = []): Promise<Running> => {
+  const child = spawn(process.execPath, [...flags, ...(await composed.launch(data, more))], { stdio: ["ignore", "pipe", "pipe"] });
   let errors = "";
   child.stderr.on("data", (chunk) => (errors += chunk));
   const line = await firstLine(child, () => errors);
@@ -107,6 +107,16 @@ export const kill = async (running: Running): Promise<void> => {
   await ended(running.process);
   composed.killed?.(running.data);
 };
+
+/** What `batchledger verify` says of a data folder whose service is stopped. */
+export const verify = (folder: string): Promise<{ code: number | null; found: { commits: number; problems: number; faults: string[] } | undefined; err: string }> =>
+  new Promise((resolve) => {
+    const child = spawn(process.execPath, [LAUNCHER, "verify", "--data", folder, "--json"], { stdio: ["ignore", "pipe", "pipe"] });
+    let [out, err] = ["", ""];
+    child.stdout.on("data", (chunk) => (out += chunk));
+    child.stderr.on("data", (chunk) => (err += chunk));
+    child.once("close", (code) => resolve({ code, found: out === "" ? undefined : JSON.parse(out), err }));
+  });
 
 /** Pids of the agents that belong to this data folder. */
 export const agentPids = (data: string): number[] => composed.agentPids(data);

@@ -39,11 +39,15 @@ const START = Date.UTC(2015, 3, 1, 12);
 const steps = { pool: poolStep, workItem: workItemStep, job: jobStep };
 
 /** Time that stands still until it is moved on. */
-export const stillClock = (): Clock & { advance(milliseconds: number): void } => {
+export const stillClock = (): Clock & { advance(milliseconds: number): void; set(milliseconds: number): void } => {
   let now = START;
+  let setBy = 0;
   let sleepers: { until: number; wake: () => void }[] = [];
   return {
-    now: () => new Date(now),
+    now: () => new Date(now + setBy),
+    steady: () => now,
+    /** As a person or a time service sets a clock: no time passes. */
+    set: (milliseconds) => void (setBy += milliseconds),
     sleep: (milliseconds) => new Promise((wake) => void sleepers.push({ until: now + milliseconds, wake })),
     advance(milliseconds) {
       now += milliseconds;
