@@ -21,6 +21,8 @@ export interface DownloadOptions {
   readonly allowHosts: readonly string[];
   readonly limits: DownloadLimits;
   readonly signal: AbortSignal;
+  /** The service keeps this file itself: while it restarts, it is waited for, as reports wait for it. */
+  readonly isService?: (url: URL) => boolean;
 }
 
 export interface DownloadLimits {
@@ -35,13 +37,17 @@ export const DEFAULT_DOWNLOAD_LIMITS: DownloadLimits = { fileBytesMax: 64 * 2 **
 const PARALLEL = 4;
 const TRIES = 4;
 const RETRY_MS = 200;
+/** A service that does not answer is asked this often, for this long. An agent that hears nothing ends its tasks before that. */
+const SERVICE_RETRY_MS = 500;
+const SERVICE_AWAY_MS = 60_000;
 const FILES_MAX = 1_000;
 const CACHED_FILE_BYTES_MAX = 256 * 2 ** 20;
 const CACHE_BYTES_MAX = 2 ** 30;
 const CACHE_FILES_MAX = 1_000;
 
 export class DownloadError extends Error {
-  constructor(readonly error: SchedulingError, readonly again = false) {
+  /** `away`: nobody answered, not to the end, or only to say that it is stopping. */
+  constructor(readonly error: SchedulingError, readonly again = false, readonly away = false) {
     super(error.message);
   }
 }
@@ -72,13 +78,18 @@ async function fetchFile(file: ResourceFile, options: DownloadOptions): Promise<
   const url = checkedUrl(file, options.allowHosts);
   // One at a time for each address: the second finds the file of the first in the cache and only asks whether it changed.
   await options.cache.inTurn(file.blobSource, async () => {
+    let awaySince = Infinity;
     for (let attempt = 1; ; attempt++) {
       try {
         return await tryFile(file, url, [...options.folder, ...segments.slice(0, -1)], name, options);
       } catch (error) {
         const known = error instanceof DownloadError ? error : writeError(error, file);
-        if (!known.again || attempt >= TRIES || options.signal.aborted) throw known;
-        await new Promise((resolve) => setTimeout(resolve, RETRY_MS * 2 ** (attempt - 1) * (0.5 + Math.random() / 2)));
+        const waits = known.away && options.isService?.(url) === true;
+        awaySince = Math.min(awaySince, performance.now());
+        const over = waits ? performance.now() - awaySince > SERVICE_AWAY_MS : attempt >= TRIES;
+        if (!known.again || over || options.signal.aborted) throw known;
+        const pause = Math.min(RETRY_MS * 2 ** (attempt - 1), waits ? SERVICE_RETRY_MS : Infinity);
+        await new Promise((resolve) => setTimeout(resolve, pause * (0.5 + Math.random() / 2)));
       }
     }
   });
@@ -239,13 +250,13 @@ function statusError({ statusCode: status = 0, headers }: http.IncomingMessage, 
   if (status === 401 || status === 403 || closed) return userError("BlobAccessDenied", `The store refused access to the blob of resource file ${name}.`);
   if (status === 408 || status === 504) return timedOut(file);
   const error = serverError("BlobDownloadMiscError", `The store answered ${status} for resource file ${name}.`);
-  return new DownloadError(error.error, status >= 500 || status === 429);
+  return new DownloadError(error.error, status >= 500 || status === 429, status === 503);
 }
 
 function networkError(file: ResourceFile, error: Error): DownloadError {
   const code = (error as NodeJS.ErrnoException).code;
   if (code === "ETIMEDOUT") return timedOut(file);
-  return new DownloadError({ category: "ServerError", code: "BlobDownloadMiscError", message: `The resource file ${shown(file.filePath)} could not be fetched${code ? ` (${code})` : ""}.` }, true);
+  return new DownloadError({ category: "ServerError", code: "BlobDownloadMiscError", message: `The resource file ${shown(file.filePath)} could not be fetched${code ? ` (${code})` : ""}.` }, true, true);
 }
 
 function timedOut(file: ResourceFile): DownloadError {

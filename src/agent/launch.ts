@@ -23,6 +23,8 @@ export interface LaunchContext {
   readonly elevatedAllowed: boolean;
   readonly allowHosts: readonly string[];
   readonly cache: DownloadCache;
+  /** Whether the service itself is at this address. */
+  readonly isService: (url: URL) => boolean;
 }
 
 /** What an assignment and a start task have in common. */
@@ -59,7 +61,7 @@ export async function prepare(what: Launchable, place: Place, context: LaunchCon
     throw new DownloadError(folderError((error as NodeJS.ErrnoException).code ?? "unknown"));
   }
   await download(what.resourceFiles, {
-    root, folder: place.cwd, owner: context.owner, cache: context.cache, allowHosts: context.allowHosts, limits: DEFAULT_DOWNLOAD_LIMITS, signal,
+    root, folder: place.cwd, owner: context.owner, cache: context.cache, allowHosts: context.allowHosts, limits: DEFAULT_DOWNLOAD_LIMITS, signal, isService: context.isService,
   });
 }
 

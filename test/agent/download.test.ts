@@ -98,6 +98,15 @@ test("tries again after a failure of the store, and after a transfer that broke 
   expect([tries, read("x")]).toEqual([3, "complete"]);
 });
 
+test("a service that restarts is waited for, another store is not", async () => {
+  let tries = 0;
+  serve = (_, response) => void (++tries < 8 ? response.destroy() : response.end("complete"));
+  expect(await failure(fetchTo("x", url("blob"), { isService: () => false }))).toMatchObject({ category: "ServerError", code: "BlobDownloadMiscError" });
+  expect(tries).toBe(4);
+  await fetchTo("x", url("blob"), { isService: ({ origin }) => url("").startsWith(origin) });
+  expect([tries, read("x")]).toEqual([8, "complete"]);
+});
+
 test.each([[408], [504]])("status %s is tried again, and told as a time that was too long", async (status) => {
   serve = (_, response) => void response.writeHead(status).end();
   expect(await failure(fetchTo("x"))).toMatchObject({ category: "ServerError", code: "BlobDownloadTimedOut" });
