@@ -216,17 +216,13 @@ function openSession(spec: TvmSpec, joined: JoinAnswer, certificates: Certificat
   let startTask: Active | undefined;
   const context: LaunchContext = {
     facts: { account: joined.account, pool: joined.pool, tvm: joined.tvm, root: spec.root, portRange: joined.portRange, certificates, programFolders: shared.programFolders },
-<<<<<<< HEAD
     owner: ownerOf(spec), startOwner: joined.certificates ? startOwner(ownerOf(spec)) : ownerOf(spec), limits: shared.limits, elevatedAllowed: joined.runElevatedAllowed, cache: openCache(cacheFolder(spec)),
     // The service keeps files too, and may have another port after a restart.
     get allowHosts() {
       const own = shared.service.url();
       return own === undefined ? shared.allowHosts : [...shared.allowHosts, new URL(own).host];
     },
-=======
-    owner: ownerOf(spec), startOwner: joined.certificates ? startOwner(ownerOf(spec)) : ownerOf(spec), limits: shared.limits, elevatedAllowed: joined.runElevatedAllowed, allowHosts: shared.allowHosts, cache: openCache(cacheFolder(spec)),
     isService: (url) => url.origin === shared.service.url(),
->>>>>>> b1fca6a (A service that restarts is waited for when it keeps a task's resource files; clocks that are set, with real processes)
   };
   const trash = createTrash(spec, shared, context);
   const { rdp } = certificates;

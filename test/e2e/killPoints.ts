@@ -41,8 +41,11 @@ interface Life {
   readonly data: string;
   readonly notes: string;
   client(): Client;
-  /** Does it, again after a broken connection, until the service has said yes, or that it is done. `holds`: true for ever after. */
-  sure(what: string, act: (client: Client) => Promise<unknown>, done: readonly string[], holds: (client: Client) => Promise<boolean>): Promise<void>;
+  /**
+   * Does it, again after a broken connection, until the service has said yes, or that it is done. `holds`: true from then on, until
+   * something is done that is `against` it.
+   */
+  sure(what: string, act: (client: Client) => Promise<unknown>, done: readonly string[], holds: (client: Client) => Promise<boolean>, against?: string): Promise<void>;
   look<T>(what: string, read: (client: Client) => Promise<T | undefined | false>): Promise<T>;
   said(): string;
   end(): Promise<number | null>;
@@ -54,7 +57,7 @@ const begin = async (data: string, flags: readonly string[]): Promise<Life> => {
   const notes = path.join(data, "notes");
   mkdirSync(notes);
   chmodSync(notes, 0o777);
-  const promises: { what: string; holds: (client: Client) => Promise<boolean> }[] = [];
+  const promises = new Map<string, (client: Client) => Promise<boolean>>();
   let running: Running | undefined;
   let client: Client | undefined;
   let said = "";
@@ -71,7 +74,7 @@ const begin = async (data: string, flags: readonly string[]): Promise<Life> => {
     said += (running as Running).said();
     client?.close();
     await open([]);
-    for (const { what, holds } of promises) if (!(await holds(client as Client))) throw new Error(`was acknowledged and is lost: ${what}`);
+    for (const [what, holds] of promises) if (!(await holds(client as Client))) throw new Error(`was acknowledged and is lost: ${what}`);
   };
   await open(flags);
 
@@ -90,11 +93,12 @@ const begin = async (data: string, flags: readonly string[]): Promise<Life> => {
     data,
     notes: path.join(notes, "runs"),
     client: () => client as Client,
-    async sure(what, act, done, holds) {
+    async sure(what, act, done, holds, against) {
+      if (against !== undefined) promises.delete(against);
       await trying(what, act).catch((error: unknown) => {
         if (!(error instanceof ServiceError && done.includes(error.code))) throw error;
       });
-      promises.push({ what, holds });
+      promises.set(what, holds);
     },
     look: (what, read) => until(() => trying(what, read), what, BOUND_MS),
     said: () => `${said}${running?.said() ?? ""}`.split("\n").slice(-15).join("\n"),
@@ -152,10 +156,10 @@ const settle = async (life: Life, role: KillAt["role"], died: () => boolean): Pr
   for (let index = 0; index < TASKS; index++) await completedOnce(life, `t${index}`);
   await completedOnce(life, "retried");
   ranRightly(life.notes, role, counts.requeues);
-  await life.sure("the deletion of a task", (client) => client.deleteTask("w", JOB, "t0"), ["TaskNotFound"], (client) => is("TaskNotFound", client.getTask("w", JOB, "t0")));
+  await life.sure("the deletion of a task", (client) => client.deleteTask("w", JOB, "t0"), ["TaskNotFound"], (client) => is("TaskNotFound", client.getTask("w", JOB, "t0")), "task 0");
   await life.sure("the job's termination", (client) => client.terminateJob("w", JOB), ["JobBeingTerminated", "JobCompleted"], async (client) => (await client.getJob("w", JOB)).state !== "active");
   await life.look("the job completed", async (client) => (await client.getJob("w", JOB)).state === "completed");
-  await life.sure("the pool's deletion", (client) => client.deletePool("main"), ["PoolBeingDeleted", "PoolNotFound"], async (client) => (await client.getPool("main").catch(absent))?.state !== "active");
+  await life.sure("the pool's deletion", (client) => client.deletePool("main"), ["PoolBeingDeleted", "PoolNotFound"], async (client) => (await client.getPool("main").catch(absent))?.state !== "active", "a pool");
   await life.look("the pool gone", async (client) => (await client.getPool("main").catch(absent)) === undefined);
   await until(async () => agentPids(life.data).length === 0, "no agent left", BOUND_MS);
   same("exit code of the service", await life.end(), 0);
