@@ -43,7 +43,7 @@ export function createBlobDoor(options: BlobOptions): Door {
 
 /** The range that a `Range: bytes=` header asks for of so many bytes; "none" when it cannot be met; undefined: the whole. */
 export function parseRange(header: string | undefined, length: number): Required<ByteRange> | "none" | undefined {
-  const found = /^\s*bytes\s*=\s*(\d*)\s*-\s*(\d*)\s*$/i.exec(header ?? "");
+  const found = /^\s{0,9}bytes\s{0,9}=\s{0,9}(\d{0,16})\s{0,9}-\s{0,9}(\d{0,16})\s{0,9}$/i.exec(header ?? "");
   if (!found) return undefined;
   const [, from = "", to = ""] = found;
   if (from === "" && to === "") return undefined;

@@ -104,7 +104,7 @@ const headOf = (bytes: Buffer): { lines: string[]; rest: Buffer } => {
   return { lines, rest: bytes.subarray(bytes.length) };
 };
 
-const HEADER = /^([A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}):[ \t]*([\t\x20-\x7e]*?)[ \t]*$/;
+const HEADER = /^([A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}):([\t\x20-\x7e]*)$/;
 
 const headersOf = (lines: readonly string[]): ReadonlyMap<string, string> => {
   const headers = new Map<string, string>();
@@ -113,7 +113,7 @@ const headersOf = (lines: readonly string[]): ReadonlyMap<string, string> => {
     if (!match) return fail("a line of its headers is none");
     const name = (match[1] as string).toLowerCase();
     if (headers.has(name)) fail(`its header ${name} is there twice`);
-    headers.set(name, match[2] as string);
+    headers.set(name, (match[2] as string).trim());
   }
   return headers;
 };
