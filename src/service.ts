@@ -41,6 +41,7 @@ export const startService = async (options: StartOptions = {}): Promise<RunningS
       url = listening;
     });
     writeEndpoint(settings.data, host.url, settings.account);
+    if (process.getuid?.() !== 0) parts.ports.log.warn(SAME_USER);
     const missing = await reportAllMissing(parts.ports);
     if (missing > 0) parts.ports.log.info("TVMs have no machine any more: they are started again", { tvms: missing });
     let stopped: Promise<void> | undefined;
@@ -58,6 +59,9 @@ export const startService = async (options: StartOptions = {}): Promise<RunningS
     throw error;
   }
 };
+
+/** Without rights nobody can be kept apart; then at least nobody is led to believe it. */
+const SAME_USER = "Tasks run as the user of this service and can read what it can, its keys and the files of other tasks too. Started as root, it gives each TVM a user of its own.";
 
 /** Views from zero, with the service stopped: resolves with the number of commits that were folded. Throws when it runs. */
 export const rebuildViews = async (options: StartOptions, progress: (commits: number) => void = () => {}): Promise<number> => {

@@ -1,9 +1,10 @@
 // The built service with secrets that would be recognised anywhere: after lives of all kinds they are in no event, row, log,
 // error, answer or file but those that exist to hold them. And what a task can get at of the service and of others: nothing.
-import { existsSync, readFileSync, readdirSync, statSync } from "node:fs";
+import { spawn } from "node:child_process";
+import { chownSync, existsSync, readFileSync, readdirSync, statSync } from "node:fs";
 import path from "node:path";
 import { taskFiles } from "../../src/cli/client";
-import { JOB, type Running, agentPids, allCompleted, newData, pool, removeData, start, stop, workItem } from "../support/service";
+import { JOB, type Running, agentPids, allCompleted, ended, newData, pool, removeData, start, stop, until, workItem } from "../support/service";
 
 let data: string;
 let service: Running;
@@ -47,7 +48,15 @@ test("keys, signatures and credentials are only where they are kept", async () =
   answers.push(JSON.stringify([await client.getTask("secrets", JOB, "reads"), await client.getTask("secrets", JOB, "fails"), await client.getPool("main")]));
   for (const target of ["/batchledger/history/pools/main", `/batchledger/history/workitems/secrets/jobs/${JOB}/tasks/fails`, `/workitems/secrets/jobs/${JOB}/tasks?api-version=2014-10-01.1.0`])
     answers.push(await (await fetch(service.url + target)).text());
-  const secrets = { key: service.key, signature: signatureOf(address.readUrl), "signature, encoded": encodeURIComponent(signatureOf(address.readUrl)), "other signature": signatureOf(gone) };
+  // Of somebody who may log in to a TVM: refused here, or sealed until the TVM has it.
+  const password = "Canary-of-1-password";
+  const tvm = (await client.getTask("secrets", JOB, "reads") as unknown as { tvmInfo: { tvmName: string } }).tvmInfo.tvmName;
+  for (const user of [{ name: "ann", password }, { name: "ann", password, isAdmin: "x" }, { name: "no such name", password: `${password}\0` }]) {
+    const refused = await client.addTvmUser("main", tvm, user as never).then(() => undefined, (error: unknown) => error as { code?: string });
+    answers.push(JSON.stringify(refused) + String(refused));
+    expect(refused?.code).toMatch(/^[A-Z]\w+$/);
+  }
+  const secrets = { key: service.key, password, signature: signatureOf(address.readUrl), "signature, encoded": encodeURIComponent(signatureOf(address.readUrl)), "other signature": signatureOf(gone) };
   const places = [
     ...filesBelow(data).filter(({ name }) => !name.startsWith("keys")),
     { name: "what it said", content: service.said() },
@@ -57,6 +66,9 @@ test("keys, signatures and credentials are only where they are kept", async () =
   expect(places.filter(({ name }) => name.startsWith("ledger.db")).map(({ content }) => content).join("").includes("REDACTED")).toBe(true);
   const found = places.flatMap(({ name, content }) => Object.entries(secrets).filter(([, secret]) => content.includes(secret)).map(([kind]) => `${kind} in ${name}`));
   expect(found).toEqual([]);
+  // Join codes, TVMs' credentials, tokens of job managers.
+  const tokens = places.flatMap(({ name, content }) => (/~\d{1,3}~[A-Za-z0-9_-]{20,}/.test(content) ? [name] : []));
+  expect(tokens).toEqual([]);
 });
 
 test("what the service keeps is for its own user alone", () => {
@@ -109,6 +121,26 @@ const separate = process.getuid?.() === 0;
     expect(seen).not.toContain(secret);
   }
   expect(elsewhere.size).toBe(1);
+});
+
+test("a service that cannot keep tasks apart says so at its start; one that can does not", async () => {
+  expect(/can read what it can/.test(service.said())).toBe(!separate);
+  if (!separate) return;
+  const own = newData();
+  const nobody = 65_534;
+  chownSync(own, nobody, nobody);
+  const child = spawn(process.execPath, [path.resolve(__dirname, "..", "..", "bin", "batchledger.js"), "start", "--json", "--data", own, "--port", "0"], { uid: nobody, gid: nobody, stdio: ["ignore", "pipe", "pipe"], cwd: own });
+  let [out, said] = ["", ""];
+  child.stdout.on("data", (chunk) => (out += chunk));
+  child.stderr.on("data", (chunk) => (said += chunk));
+  try {
+    const told = () => out.includes("ready") && said.includes("Tasks run as the user of this service and can read what it can");
+    await until(async () => told() || (child.exitCode !== null && Promise.reject(new Error(said))), "it is ready and has said so");
+  } finally {
+    child.kill("SIGTERM");
+    await ended(child);
+    removeData(own);
+  }
 });
 
 test("the agents' command lines and environments hold no credential that outlives their start", () => {
