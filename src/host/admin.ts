@@ -1,4 +1,4 @@
-// The host's admin endpoints: is it up, what state is it in, and running a function by hand. The last wants the master key.
+// The host's admin endpoints: is it up, and with the master key, as on the platform: what state is it in, and running a function by hand.
 
 import { findFunction, log, registry } from "./functionsCore";
 import type { RegisteredFunction } from "./functionsCore";
@@ -28,6 +28,8 @@ export function createAdminDoor({ invoker, clock, keys, state }: AdminOptions): 
     async handle(request, response, url) {
       const { method } = request;
       if (url.pathname === "/admin/host/ping" && (method === "GET" || method === "POST")) return endWith(response, state.stopping ? 503 : 200);
+      const key = presentedKey(request, request.url ?? "");
+      if (key === undefined || !sameSecret(key, keys.master)) return endWith(response, 401);
       if (url.pathname === "/admin/host/status" && method === "GET") {
         const current = state.stopping ? "Stopping" : "Running";
         const uptime = clock.now() - startedAt;
@@ -38,8 +40,6 @@ export function createAdminDoor({ invoker, clock, keys, state }: AdminOptions): 
       }
       const name = /^\/admin\/functions\/([^/]+)$/.exec(url.pathname)?.[1];
       if (name === undefined || method !== "POST") return endWith(response, 404);
-      const key = presentedKey(request, request.url ?? "");
-      if (key === undefined || !sameSecret(key, keys.master)) return endWith(response, 401);
       const body = await readBody(request, bodyBytesMax);
       const fn = kindsByHand.map((kind) => findFunction(kind, name)).find((found) => found !== undefined);
       if (!fn || !body) return endWith(response, 404);

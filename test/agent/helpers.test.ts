@@ -94,6 +94,14 @@ describe.each(kinds)("the %s helper", (kind) => {
     expect([mask("SigBlk"), mask("SigIgn")]).toEqual(["0000000000000000", "0000000000000000"]);
   });
 
+  test("a task gains no rights by starting a program that has them", async () => {
+    const run = start(["grep", "NoNewPrivs", "/proc/self/status"]);
+    await last(run.id, "ended");
+    // The last resort does so where the system has a program for it.
+    const able = kind !== "node" || ["/usr/bin/setpriv", "/bin/setpriv"].some((file) => fs.existsSync(file));
+    expect(outputOf(run)).toBe(`NoNewPrivs:\t${able ? 1 : 0}\n`);
+  });
+
   test("a new run gets a new folder; the old one is in the trash", async () => {
     const first = start(["sh", "-c", "echo old > left"]);
     await last(first.id, "ended");

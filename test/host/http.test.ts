@@ -200,9 +200,12 @@ test("a client that goes away leaves no invocation behind", async () => {
   expect(log.errors).toEqual([]);
 });
 
-test("admin: ping and status are open, running a function wants the master key", async () => {
+test("admin: ping is open, everything else wants the master key", async () => {
   expect((await get("/admin/host/ping")).status).toBe(200);
-  expect(await json("/admin/host/status")).toMatchObject({ state: "Running" });
+  for (const target of ["/admin/host/status", "/admin/functions", "/admin/x"]) expect((await get(target)).status).toBe(401);
+  expect((await get("/admin/host/status", { "x-functions-key": host.keys.system })).status).toBe(401);
+  const status = await get("/admin/host/status", { "x-functions-key": host.keys.master });
+  expect(JSON.parse(status.text)).toMatchObject({ state: "Running" });
   expect((await send(host.port, "/admin/functions/none", { method: "POST" })).status).toBe(401);
   expect((await send(host.port, "/admin/functions/none", { method: "POST", headers: { "x-functions-key": host.keys.master } })).status).toBe(404);
 });

@@ -14,11 +14,11 @@ let service: Running;
 beforeAll(async () => {
   data = newData();
   service = await start(data, ["--bind", "0.0.0.0", "--insecure-http", "--allowed-host", "batch.example"]);
-}, 60_000);
+});
 afterAll(async () => {
   await stop(service);
   removeData(data);
-}, 60_000);
+});
 
 interface Sent {
   readonly status: number;
