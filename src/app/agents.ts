@@ -13,7 +13,7 @@ import { type TvmRow, tvms } from "../views/tvms";
 import type { Assignment, CertificatesAnswer, ExchangeAnswer, ExchangeRequest, FileAnswer, JoinAnswer, JoinRequest, Report, StartTaskOrder, UserRequest } from "../wire";
 import { PROTOCOL_VERSION } from "../wire";
 import { filesOf } from "./certificates";
-import { execute } from "./execute";
+import { Busy, execute, load } from "./execute";
 import { type Said, writeHeartbeat } from "./heartbeats";
 import { HOLD_MAX } from "./holding";
 import { managerToken } from "./managers";
@@ -157,7 +157,7 @@ export const exchange = async (
   const known = verify(credential, (tvm, boot) => credentialFor(ports, tvm, boot));
   if (!known || known.boot !== request.boot) return notYours;
   const [first] = await ports.views.get(tvms, [tvms.locate(known.tvm)]);
-  const refusal = refusalFor(first, known.boot);
+  const refusal = await refusalNow(ports, known, first);
   if (refusal || !first) return refused(ports, known, refusal);
   await heard(ports, known.tvm, known.boot, at, true, request);
   if (first.phase === "unknown")
@@ -166,8 +166,18 @@ export const exchange = async (
   return answerOrWait(ports, known, request, abort);
 };
 
-const refusalFor = (row: TvmRow | undefined, boot: number): Rejection | undefined => {
-  if (!row || row.gone) return goneTvm;
+/** Rows may be behind: whoever shows a credential has joined, and is sent away for good by what its stream says alone. */
+const refusalNow = async (ports: Ports, { tvm, boot }: { tvm: string; boot: number }, row: TvmRow | undefined): Promise<Rejection | undefined> => {
+  const refusal = refusalFor(row, boot);
+  if (!refusal || row?.gone || (row && row.boot > boot)) return refusal;
+  const { state } = await load(ports, "tvm", tvmStream(tvm));
+  const really = refusalFor(state, boot);
+  if (!really) throw new Busy(`The row of ${tvm} is behind.`);
+  return really;
+};
+
+const refusalFor = (row: (Pick<Tvm, "phase" | "joined" | "boot"> & { gone?: boolean }) | undefined, boot: number): Rejection | undefined => {
+  if (!row || row.gone || row.phase === "absent" || row.phase === "gone") return goneTvm;
   // Another boot has taken over: whoever still speaks for the old one has nothing to say.
   return !row.joined || row.boot !== boot ? notYours : undefined;
 };
@@ -255,7 +265,7 @@ const answerOrWait = async (
   const until = ports.clock.steady() + request.waitMs;
   for (;;) {
     const [row] = await ports.views.get(tvms, [tvms.locate(known.tvm)]);
-    const refusal = refusalFor(row, known.boot);
+    const refusal = await refusalNow(ports, known, row);
     if (refusal || !row) return refusal ?? goneTvm;
     const answer = await answerNow(ports, known.tvm, row, request);
     const left = until - ports.clock.steady();

@@ -11,15 +11,14 @@ import { type TvmRow, tvms } from "../views/tvms";
 import { type Order, executeAll } from "./execute";
 import { takeStill } from "./react";
 
-/** Those that were assigned; the others were no longer waiting. */
-export const assign = async (ports: Ports, pool: string, placed: readonly Placed[], at: string): Promise<Placed[]> => {
-  if (placed.length === 0) return [];
-  const names = [...new Set(placed.map(({ tvm }) => tvm))];
-  const before = await rowsOf(ports, names);
-  // Lost since it was looked at: nothing is given to it only to be taken back.
-  const known = placed.filter(({ tvm }) => isUsable(before.get(tvm)));
+/** Those that were assigned; the others were no longer waiting. `looked`: the chosen TVMs as they were a moment ago. */
+export const assign = async (ports: Ports, pool: string, placed: readonly Placed[], looked: ReadonlyMap<string, TvmRow>, at: string): Promise<Placed[]> => {
+  // Lost since it was chosen: nothing is given to it only to be taken back.
+  const known = placed.filter(({ tvm }) => isUsable(looked.get(tvm)));
+  if (known.length === 0) return [];
+  const names = [...new Set(known.map(({ tvm }) => tvm))];
   const orders = known.map(({ job, task, tvm }): Order<"task"> => {
-    const row = before.get(tvm) as TvmRow;
+    const row = looked.get(tvm) as TvmRow;
     return { stream: taskStream(`${job}.${task}`), command: { type: "AssignTask", at, pool: row.pool, tvm: row.name } };
   });
   const outcomes = await executeAll(ports, "task", "service", orders);
@@ -55,9 +54,10 @@ const takeBack = async (ports: Ports, assigned: readonly Placed[], tvmsNow: Read
   await executeAll(ports, "task", "service", orders);
 };
 
-const isUsable = (row: TvmRow | undefined): boolean => row !== undefined && usable(row);
+export const isUsable = (row: TvmRow | undefined): boolean => row !== undefined && usable(row);
 
-const rowsOf = async (ports: Ports, names: readonly string[]): Promise<Map<string, TvmRow>> => {
+/** TVMs as they are now, by key. */
+export const rowsOf = async (ports: Ports, names: readonly string[]): Promise<Map<string, TvmRow>> => {
   const rows = await ports.views.get(tvms, names.map((tvm) => tvms.locate(tvm)));
   return new Map(rows.flatMap((row) => (row ? [[tvmKey(row.account, row.pool, row.name), row]] : [])));
 };

@@ -7,7 +7,7 @@ import type { Ports } from "../ports";
 import { type JobRow, jobs } from "../views/jobs";
 import { type TaskRow, parseHeld, restartsIn, tasks } from "../views/tasks";
 import { type TvmRow, tvms } from "../views/tvms";
-import { assign } from "./assign";
+import { assign, rowsOf } from "./assign";
 import { type Order, executeAll } from "./execute";
 import { HOLD_MAX } from "./holding";
 
@@ -36,7 +36,7 @@ const makeRoom = async (ports: Ports, pool: string, key: string, at: string): Pr
   await executeAll(ports, "task", "service", orders);
   ports.log.info("tasks were requeued to make room for a job manager", { manager: key, tvm: chosen.tvm, tasks: chosen.victims.length });
   // The TVM may have been lost, or told to leave, since it was looked at.
-  await assign(ports, pool, [{ job: parentOf(key), task: lastOf(key), tvm: chosen.tvm }], at);
+  await assign(ports, pool, [{ job: parentOf(key), task: lastOf(key), tvm: chosen.tvm }], await rowsOf(ports, [chosen.tvm]), at);
 };
 
 interface Busy {

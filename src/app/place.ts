@@ -10,8 +10,8 @@ import { type RoomRow, rooms } from "../views/errands";
 import { type JobRow, jobs } from "../views/jobs";
 import { pools } from "../views/pools";
 import { isExclusive, parseQueued, queuedSince, tasks } from "../views/tasks";
-import { tvms } from "../views/tvms";
-import { assign } from "./assign";
+import { type TvmRow, tvms } from "../views/tvms";
+import { assign, isUsable, rowsOf } from "./assign";
 import { HOLD_MAX } from "./holding";
 import { makeRoomForManagers } from "./makeRoom";
 import { type Wake, wake } from "./wakes";
@@ -31,13 +31,30 @@ export const schedulePool = async (ports: Ports, pool: string, wakes: readonly W
   const space = open.reduce((sum, { room }) => sum + Math.max(0, room.capacity - room.held), 0);
   const waiting = space > 0 ? await gatherJobs(ports, pool, Math.min(space, PLACE_MAX)) : [];
   const candidates = [...open, ...(await wishedRooms(ports, pool, waiting, open, fill))];
-  const placed = place(candidates.map(({ room }) => room), waiting, fill);
-  const assigned = await assign(ports, pool, placed, at);
+  const { placed, looked } = await choose(ports, candidates, waiting, fill);
+  const assigned = await assign(ports, pool, placed, looked, at);
   await keepRooms(ports, pool, candidates, assigned);
   if (space === 0 || waiting.some((job) => job.waiting[0]?.manager && !placed.some(({ task }) => task === job.waiting[0]?.task)))
     await makeRoomForManagers(ports, pool, at);
   // What was not assigned after all (its task was ended meanwhile) has left room for another.
   if (placed.length >= PLACE_MAX || assigned.length < placed.length) await wake(ports, [{ pool, tvms: [] }]);
+};
+
+/**
+ * Who gets what. TVMs that are chosen are looked at once more: where some are lost meanwhile, all is chosen anew without them, for what
+ * was first in turn would else wait, and others behind it run.
+ */
+const choose = async (ports: Ports, candidates: readonly Candidate[], waiting: readonly WaitingJob[], fill: "Spread" | "Pack"): Promise<{ placed: Placed[]; looked: ReadonlyMap<string, TvmRow> }> => {
+  const looked = new Map<string, TvmRow>();
+  let open = candidates.map(({ room }) => room);
+  for (;;) {
+    const placed = place(open, waiting, fill);
+    const chosen = [...new Set(placed.map(({ tvm }) => tvm))].filter((tvm) => !looked.has(tvm));
+    if (chosen.length > 0) for (const [tvm, row] of await rowsOf(ports, chosen)) looked.set(tvm, row);
+    const lost = chosen.filter((tvm) => !isUsable(looked.get(tvm)));
+    if (lost.length === 0) return { placed, looked };
+    open = open.filter(({ tvm }) => !lost.includes(tvm));
+  }
 };
 
 interface Candidate {

@@ -15,7 +15,7 @@ import { tvms } from "../views/tvms";
 import { workItems } from "../views/workItems";
 import { LOST_AFTER_MS } from "./agents";
 import { tryEndCertificate } from "./certificates";
-import { execute } from "./execute";
+import { execute, loadAll } from "./execute";
 import { retryParked } from "./feed";
 import { reportMissing } from "./missing";
 import { takeStill } from "./react";
@@ -31,6 +31,7 @@ const RESTART_AFTER_MS = 300_000;
 export const sweep = async (ports: Ports, at: string): Promise<void> => {
   await loseSilentTvms(ports, at);
   await freeUnfitTvms(ports, at);
+  await freeOrphans(ports, at);
   await repeatNudges(ports, at);
   await repeatDeletions(ports, at);
   await repeatWakes(ports);
@@ -100,6 +101,18 @@ const freeUnfitTvms = async (ports: Ports, at: string): Promise<void> => {
   }
   // Those that are not there at all need not be waited for.
   await reportMissing(ports, unfit.map(({ row }) => row).filter(({ phase }) => phase === "unknown"));
+};
+
+/** What was given to a TVM that had left, by a placement that was killed before it could look again. Some attempts each time, all in turn. */
+const freeOrphans = async (ports: Ports, at: string): Promise<void> => {
+  const held = await nextOf(ports, tasks, "", SWEEP_MAX, "tvm");
+  const names = [...new Set(held.map((key) => key.slice(0, key.indexOf("/"))))];
+  const rows = names.length > 0 ? await ports.views.get(tvms, names.map((tvm) => tvms.locate(tvm))) : [];
+  const missing = names.filter((_, index) => rows[index] === undefined || rows[index]?.gone);
+  // Rows may be behind, or be made anew just now: the stream says what is true.
+  const states = missing.length > 0 ? await loadAll(ports, "tvm", missing.map(tvmStream)) : [];
+  for (const [index, tvm] of missing.entries())
+    if (["absent", "gone"].includes(states[index]?.state.phase ?? "gone")) await takeStill(ports, { tvm, reason: "tvmRemoved", option: "requeue" }, at);
 };
 
 const unsettled = async (ports: Ports, view: ViewLayout<never> | ViewLayout): Promise<string[]> =>

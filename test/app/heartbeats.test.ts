@@ -1,5 +1,6 @@
 // What is heard of TVMs comes late, twice and in any order, and whoever writes it down may be killed: a TVM that is there is not lost for
 // it, and one that is silent is missed all the same.
+import { Busy } from "../../src/app/execute";
 import { writeHeartbeat } from "../../src/app/heartbeats";
 import { addPool, getTvm } from "../../src/app/pools";
 import { restartTvm } from "../../src/app/tvms";
@@ -179,6 +180,22 @@ describe("a join that is never answered is missed", () => {
     await world.sweep();
     expect((await tvmOf(agent)).phase).toBe("unknown");
   });
+});
+
+test("a TVM whose row is behind its join is told to ask again, not sent away", async () => {
+  await makePool(world);
+  const agent = agentFor(world, orderOf());
+  const { write } = world.ports.views;
+  // Another process was faster, as far as one can see.
+  world.ports.views.write = async (writes) => (writes.some(({ view }) => view.name === "tvms") ? writes.map(() => "stale") : write(writes));
+  await agent.join();
+  world.ports.views.write = write;
+  await expect(agent.send()).rejects.toThrow(Busy);
+  await world.pump.untilQuiet();
+  expect(isRejection(await agent.send())).toBe(false);
+  await reboot(agent);
+  await world.pump.untilQuiet();
+  expect(await agent.send()).toMatchObject({ code: "AuthenticationFailed" });
 });
 
 describe("a heartbeat moves on", () => {

@@ -163,6 +163,12 @@ test.each(Object.keys(CHECKERS) as (keyof typeof CHECKERS)[])("%s can fail", (na
   expect(check(history as History, { [name]: CHECKERS[name] as Checker })).not.toEqual([]);
 });
 
+test("a wake may end among the dead letters while everything fails, and not after that", () => {
+  const deadLetters = (...letters: string[]) => check({ ...good, final: { ...good.final, deadLetters: letters } }).map(({ what }) => what);
+  expect(deadLetters("wakes: delivered too often", "commands: JobNotFound")).toEqual([]);
+  expect(deadLetters("wakes (nothing failed any more): delivered too often")).toEqual(["dead letter wakes (nothing failed any more): delivered too often"]);
+});
+
 test("a checker that fails itself has found something", () => {
   const broken = (): never => {
     throw new Error("cannot read this");

@@ -18,8 +18,6 @@ export interface Invocation {
   readonly tvms: Map<string, string>;
   readonly jobs: Map<string, number>;
   readonly waiting: Map<string, readonly string[]>;
-  /** A TVM was not ready any more when it was looked at again. */
-  changed: boolean;
 }
 
 export interface Process {
@@ -160,7 +158,7 @@ export const createService = (options: ServiceOptions) => {
     kill,
     /** Runs a function to its end, or to the end of its process: tells which, once. */
     run(process: Process, fn: RegisteredFunction, trigger: unknown, more: TriggerContext, ended: (how: Ended) => void): void {
-      const invocation: Invocation = { id: ++invocations, name: `${fn.name}#${invocations}`, tvms: new Map(), jobs: new Map(), waiting: new Map(), changed: false };
+      const invocation: Invocation = { id: ++invocations, name: `${fn.name}#${invocations}`, tvms: new Map(), jobs: new Map(), waiting: new Map() };
       process.underWay.set(invocation, () => ended({ kind: "killed" }));
       const conclude = (how: Ended): void => {
         if (!process.underWay.delete(invocation)) return;
@@ -176,6 +174,6 @@ export const createService = (options: ServiceOptions) => {
       );
     },
     /** For what is no function: the watch over machines. */
-    within: <T>(name: string, work: () => T): T => current.run({ id: ++invocations, name: `${name}#${invocations}`, tvms: new Map(), jobs: new Map(), waiting: new Map(), changed: false }, work),
+    within: <T>(name: string, work: () => T): T => current.run({ id: ++invocations, name: `${name}#${invocations}`, tvms: new Map(), jobs: new Map(), waiting: new Map() }, work),
   };
 };

@@ -66,6 +66,8 @@ export const openWorld = async (options: WorldOptions) => {
   const timeline = createTimeline();
   const random = seeded(options.seed);
   let profile = options.profile;
+  /** When things ceased to fail; until then nobody knows. */
+  let healedAt = options.profile === CALM ? "" : "~";
   const hash = createHash("sha256");
   const trace = (line: string): void => {
     hash.update(`${timeline.now()} ${line}\n`);
@@ -135,7 +137,6 @@ export const openWorld = async (options: WorldOptions) => {
       for (const row of answer as (Row | undefined)[]) {
         if (!row) continue;
         const key = `${String(row["account"])}.${String(row["pool"])}.${String(row["name"])}`.toLowerCase();
-        if (invocation.tvms.get(key) === "ready" && row["phase"] !== "ready") invocation.changed = true;
         invocation.tvms.set(key, String(row["phase"]));
       }
     if (view === "jobs" && method === "query")
@@ -144,10 +145,9 @@ export const openWorld = async (options: WorldOptions) => {
       invocation.waiting.set((args[1] as { prefix: string }).prefix.slice(0, -1), (answer as string[]).map(parseQueued).filter(({ affinity, exclusive, manager }) => affinity === undefined && !exclusive && !manager).map(({ task }) => task));
   };
 
-  // Where a TVM went while it was placed on, what was meant for it waits on: nothing can be said of the order then.
-  const sightOf = ({ tvms, jobs, waiting, changed }: Invocation): Sight => ({
+  const sightOf = ({ tvms, jobs, waiting }: Invocation): Sight => ({
     tvms: Object.fromEntries(tvms),
-    jobs: changed ? [] : [...jobs].map(([job, priority]) => ({ job, priority, waiting: waiting.get(job) ?? [] })),
+    jobs: [...jobs].map(([job, priority]) => ({ job, priority, waiting: waiting.get(job) ?? [] })),
   });
 
   // ---------------------------------------------------------------- HTTP
@@ -370,6 +370,7 @@ export const openWorld = async (options: WorldOptions) => {
     /** From now on nothing goes wrong any more. */
     heal(): void {
       profile = CALM;
+      healedAt = new Date(timeline.now()).toISOString();
       machines.heal();
       trace("healing begins");
     },
@@ -386,7 +387,7 @@ export const openWorld = async (options: WorldOptions) => {
       const queues: Record<string, number> = {};
       const deadLetters: string[] = [];
       for (const queue of ["commands", "reports", "wakes"]) {
-        deadLetters.push(...(await raw.bus.deadLetters(queue, 100)).map(({ message, reason }) => `${queue}: ${reason} ${JSON.stringify(message.body)}`));
+        deadLetters.push(...(await raw.bus.deadLetters(queue, 100)).map(({ message, reason }) => `${queue}${message.enqueuedAt >= healedAt ? " (nothing failed any more)" : ""}: ${reason} ${JSON.stringify(message.body)}`));
         queues[queue] = idle.get(queue)?.() === false ? 1 : 0;
       }
       const parkedRows = (await raw.views.query(parked, { index: "at", prefix: "", limit: 100 })).length;
