@@ -2,7 +2,6 @@
 // what it found to be false, in words that name the thing; it plays nothing and repairs nothing. checkers.test.ts shows each one
 // a history that it must refuse.
 import { deciderFor, foldCommits } from "../../src/app/fold";
-import type { DomainEvent } from "../../src/domain/decider";
 import { type Category, accountOf, categoryOf, keyOf, parentOf, tvmKey } from "../../src/domain/ids";
 import type { Pool } from "../../src/domain/pool";
 import { type Task, task as taskDecider } from "../../src/domain/task";
@@ -11,10 +10,15 @@ import type { WorkItem } from "../../src/domain/workItem";
 import type { Commit } from "../../src/ports";
 import { viewOf } from "../../src/views/all";
 import { stateOf } from "../../src/views/view";
-import type { Asked, History, Stored } from "./history";
+import { certificatesGoToTheirPools, certificatesInUseStay, certificatesKeepTheirSecrets, secretsAreNotWrittenDown } from "./checkers/certificates";
+import { filesAreWhatTvmsHad, filesThatAreThereAreFound, questionsHaveAnEnd } from "./checkers/files";
+import { formulasAreAlone, scalingCanBeRepeated, scalingGoesOn, scalingIsFollowed, scalingKeepsItsInterval } from "./checkers/scaling";
+import { noOccurrenceIsMissing } from "./checkers/schedules";
+import type { History, Stored } from "./history";
 import { replay } from "./hub";
+import { type Checker, beginsAnew, countBy, generationless, holds, isNamed, ofTasks, ofTvms, succeeded, told, tvmOf } from "./told";
 
-export type Checker = (history: History) => string[];
+export type { Checker } from "./told";
 
 export interface Found {
   readonly checker: string;
@@ -30,69 +34,6 @@ export const check = (history: History, which: Readonly<Record<string, Checker>>
       return [{ checker, what: `failed: ${(error as Error).stack ?? String(error)}` }];
     }
   });
-
-// ---------------------------------------------------------------- reading
-
-/** Each event with the state before it, in the order in which everything was stored. */
-interface Told<State, Event> {
-  readonly stream: string;
-  readonly key: string;
-  readonly stored: Stored;
-  readonly index: number;
-  readonly before: State;
-  readonly event: Event;
-}
-
-type AnyTold = Told<unknown, DomainEvent & Record<string, unknown>>;
-
-const toldOf = (history: History): AnyTold[] => {
-  const states = new Map<string, unknown>();
-  const closing = new Set<string>();
-  return history.stored.flatMap((stored, index) => {
-    const { stream, events } = stored.commit;
-    if (events.some(({ type }) => type === "JobDeletionStarted")) closing.add(keyOf(stream));
-    if (beginsAnew(stored.commit, closing)) states.delete(stream);
-    const decider = deciderFor(categoryOf(stream));
-    return events.map((event): AnyTold => {
-      const before = states.has(stream) ? states.get(stream) : decider.initial;
-      states.set(stream, decider.evolve(before, event as DomainEvent));
-      return { stream, key: keyOf(stream), stored, index, before, event: event as DomainEvent & Record<string, unknown> };
-    });
-  });
-};
-
-/** A request that was under way when its job was deleted may add its task after that was forgotten: it will be forgotten too. */
-const beginsAnew = ({ stream, version }: Commit, closing: ReadonlySet<string>): boolean => version === 1 && categoryOf(stream) === "task" && closing.has(parentOf(keyOf(stream)));
-
-type TaskTold = Told<Task, Record<string, unknown> & { type: string; attempt?: number; tvm?: string; pool?: string; reason?: string; exitCode?: number; error?: { message?: string } }>;
-
-const memory = new WeakMap<History, AnyTold[]>();
-const told = (history: History): AnyTold[] => {
-  const known = memory.get(history) ?? toldOf(history);
-  memory.set(history, known);
-  return known;
-};
-
-const ofTasks = (history: History): TaskTold[] => told(history).filter(({ stream }) => categoryOf(stream) === "task") as unknown as TaskTold[];
-const ofTvms = (history: History) => told(history).filter(({ stream }) => categoryOf(stream) === "tvm") as unknown as Told<Tvm, DomainEvent & { option?: never }>[];
-
-const holds = (state: Task): boolean => state.phase === "assigned" || state.phase === "running";
-const tvmOf = (state: Task): string => tvmKey(accountOf(state.job), state.pool ?? "", state.tvm ?? "");
-
-/** `task-sim.render.*.job-0000000001.t1` names the stream in whatever generation of its work item. */
-const isNamed = (pattern: string, stream: string): boolean => {
-  const [head, tail] = pattern.split("*") as [string, string | undefined];
-  return tail === undefined ? stream === pattern : stream.startsWith(head) && stream.endsWith(tail) && /^\d+$/.test(stream.slice(head.length, stream.length - tail.length));
-};
-const generationless = (stream: string): string => stream.replace(/^((?:task|job)-[^.]+\.[^.]+)\.\d+\./, "$1.*.");
-
-const countBy = (list: readonly string[]): Map<string, number> => {
-  const counts = new Map<string, number>();
-  for (const one of list) counts.set(one, (counts.get(one) ?? 0) + 1);
-  return counts;
-};
-
-const succeeded = ({ status }: Asked): boolean => status !== undefined && status >= 200 && status < 300;
 
 // ---------------------------------------------------------------- what was acknowledged
 
@@ -456,20 +397,6 @@ const occurrencesGetOneJob: Checker = (history) => {
   });
 };
 
-/** Every occurrence got a job or was skipped, and was counted so: the next one is never further than the schedule says. */
-const noOccurrenceIsMissing: Checker = (history) => {
-  const wrong: string[] = [];
-  for (const { name, json } of history.final.shown.rows) {
-    if (name !== "workItems") continue;
-    const item = json as unknown as WorkItem;
-    const end = history.stored.at(-1)?.commit.events.at(-1)?.at ?? "";
-    const overdue = item.phase === "active" && item.nextRun !== undefined && Date.parse(item.nextRun) < Date.parse(String(end)) - 600_000;
-    const busy = history.final.shown.rows.some((row) => row.name === "jobs" && row.id === item.recentJob?.toLowerCase() && String(row.json["workItemName"]) === item.name && !["completed", "gone"].includes(String(row.json["phase"])));
-    if (overdue && !busy) wrong.push(`work item ${item.name} was to run at ${item.nextRun} and has not`);
-  }
-  return wrong;
-};
-
 /** A task that wants its TVM to itself has it. */
 const exclusiveTasksAreAlone: Checker = (history) => {
   const exclusive = new Set(ofTasks(history).filter(({ event }) => event.type === "TaskQueued" && (event["spec"] as Task["spec"]).exclusive).map(({ key }) => key));
@@ -487,4 +414,7 @@ export const CHECKERS = {
   slotsAreKept, runsWereAssigned, lostTvmsAreQuiet, placedOnUsableTvms, priorityIsRespected, deallocationIsRespected, lossesAreReal, waitingTvmsFinish, targetsAreSane,
   versionsAreGapless, storeKeepsWhatItWasGiven, foldingIsPure, countsEqualARecount, rowsSayWhatStreamsSay, viewsEqualARebuild,
   orchestrationsAreDeterministic, queuesAreEmpty, nothingBreaks, occurrencesGetOneJob, noOccurrenceIsMissing, exclusiveTasksAreAlone, everythingSettles,
+  certificatesGoToTheirPools, certificatesInUseStay, certificatesKeepTheirSecrets, secretsAreNotWrittenDown,
+  scalingCanBeRepeated, scalingIsFollowed, scalingKeepsItsInterval, formulasAreAlone, scalingGoesOn,
+  filesAreWhatTvmsHad, filesThatAreThereAreFound, questionsHaveAnEnd,
 } satisfies Record<string, Checker>;

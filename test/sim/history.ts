@@ -63,7 +63,9 @@ export interface Asked {
   status?: number;
   code?: string;
   answeredMs?: number;
-  /** How long the service was at it at most, in milliseconds; Infinity while it still is. */
+  /** Only a part of a file was asked for. */
+  readonly part?: true;
+  /** How long the service was at it at most, in milliseconds. */
   tookMs: number;
   /** The answer's body, where a checker looks at it: of files. */
   answer?: unknown;

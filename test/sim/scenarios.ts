@@ -1,5 +1,8 @@
 // Short scenarios for killing the service at every single call of a port in turn. Together they touch each kind of work that is
 // done in several writes.
+import { addCertificate, deleteCertificate } from "./actions/certificates";
+import { SETTLING } from "./actions/scaling";
+import { CERTIFICATES, type Fixture } from "./certificateFixtures";
 import { type Ask, JOB, poolBody, taskOf, workItemBody } from "./clients";
 import type { ScenarioStep } from "./play";
 import { seeded } from "../support/seeded";
@@ -9,6 +12,11 @@ const pool = (targetDedicated: number): Ask => ({ method: "POST", target: "/pool
 const workItem: Ask = { method: "POST", target: "/workitems", body: workItemBody("Render", "Alpha", seeded(3)), change: { stream: "workItem-sim.render", event: "WorkItemCreated" } };
 const task = (name: string, commandLine: string, more: object = {}): Ask => ({ method: "POST", target: `${job}/tasks`, body: { name, commandLine, ...more }, adds: [{ workItem: "Render", task: name }] });
 const change = (method: Ask["method"], target: string, stream: string, event: string, body?: object): Ask => ({ method, target, ...(body ? { body } : {}), change: { stream, event } });
+const CERTIFICATE = CERTIFICATES[0] as Fixture;
+const scaledPool = {
+  targetDedicated: undefined, enableAutoScale: true, autoScaleFormula: SETTLING, autoScaleEvaluationInterval: "PT15S", autoScaleMaxDedicated: 2, maxTasksPerTVM: 1,
+  certificateReferences: [{ thumbprint: CERTIFICATE.thumbprint, thumbprintAlgorithm: "sha1" }],
+};
 const jobStream = `job-sim.render.*.${JOB}`;
 
 export const SCENARIOS: Readonly<Record<string, readonly ScenarioStep[]>> = {
@@ -52,5 +60,17 @@ export const SCENARIOS: Readonly<Record<string, readonly ScenarioStep[]>> = {
     { afterMs: 2_500, ask: task("runs", "run 60000 0") },
     { afterMs: 400, ask: change("POST", `${job}?terminate`, jobStream, "JobTerminationStarted") },
     { afterMs: 5, ask: task("late", "run 20 0") },
+  ],
+  "a pool has a certificate and a formula, jobs come by a schedule, a file is read, the certificate goes": [
+    { afterMs: 0, ask: addCertificate(CERTIFICATE) },
+    { afterMs: 200, ask: { method: "POST", target: "/pools", body: poolBody("Alpha", seeded(1), scaledPool), change: { stream: "pool-sim.alpha", event: "PoolCreated" } } },
+    { afterMs: 200, ask: { method: "POST", target: "/workitems", body: { ...workItemBody("Render", "Alpha", seeded(3)), schedule: { recurrenceInterval: "PT10S" } }, change: { stream: "workItem-sim.render", event: "WorkItemCreated" } } },
+    { afterMs: 2_500, ask: task("writes", "run 200 0") },
+    { afterMs: 1_000, ask: { method: "GET", target: `${job}/tasks/writes/files/stdout.txt` } },
+    { afterMs: 0, ask: { method: "GET", target: `${job}/tasks/writes/files/nothing.txt` } },
+    { afterMs: 100, ask: deleteCertificate(CERTIFICATE) },
+    { afterMs: 1_000, ask: change("POST", "/pools/Alpha?updateproperties", "pool-sim.alpha", "PoolUpdated", {}) },
+    { afterMs: 200, ask: deleteCertificate(CERTIFICATE) },
+    { afterMs: 20_000, ask: change("POST", `${job}?terminate`, jobStream, "JobTerminationStarted") },
   ],
 };

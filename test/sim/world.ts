@@ -198,7 +198,7 @@ export const openWorld = async (options: WorldOptions) => {
   /** A client's request: signed, sent, and written down with what became of it. */
   const ask = (action: string, what: Ask, answered: (reply: Reply | undefined) => void = () => {}): Asked => {
     const adds = what.adds?.map(({ workItem, task }) => `task-${ACCOUNT}.${workItem}.*.job-0000000001.${task}`.toLowerCase());
-    const one: Asked = { action, atMs: timeline.now(), method: what.method, target: what.target, arrivals: 0, tookMs: 0, ...(what.change ? { change: what.change } : {}), ...(adds ? { adds } : {}) };
+    const one: Asked = { action, atMs: timeline.now(), method: what.method, target: what.target, arrivals: 0, tookMs: 0, ...(what.headers ? { part: true as const } : {}), ...(what.change ? { change: what.change } : {}), ...(adds ? { adds } : {}) };
     asked.push(one);
     trace(`client ${action} ${what.method} ${what.target}`);
     if (what.command) {
@@ -393,7 +393,7 @@ export const openWorld = async (options: WorldOptions) => {
       const parkedRows = (await raw.views.query(parked, { index: "at", prefix: "", limit: 100 })).length;
       const plain = { ...raw, log: { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} } } as unknown as Ports;
       await rebuild({ ...plain, eventStore: { ...raw.eventStore }, views: { ...raw.views } }, new Date(timeline.now()).toISOString());
-      for (const [one, since] of underWay) if (since.length > 0) one.tookMs = Infinity;
+      for (const [one, since] of underWay) one.tookMs = Math.max(one.tookMs, ...since.map((at) => timeline.now() - at));
       const final: Final = { settled, open, shown, rebuilt: await shownIn(raw), kept, queues, deadLetters, parked: parkedRows, secrets: certificates.places() };
       return {
         poolTvmsMax: POOL_TVMS_MAX, slowMs: options.profile.slow > 0 ? options.profile.slowMs : 0, stored, runs: machines.runs, disk: machines.disk, installed: machines.installed, asked, generations: hub.generations, broken: service.errors, final,

@@ -11,6 +11,8 @@ export const addCertificate = (fixture: Fixture): Ask => ({
   method: "POST", target: "/certificates", body: { ...fixture, thumbprintAlgorithm: "sha1" }, change: { stream: streamOf(fixture), event: "CertificateAdded" },
 });
 
+export const deleteCertificate = (fixture: Fixture): Ask => ({ method: "DELETE", target: pathOf(fixture), change: { stream: streamOf(fixture), event: "CertificateDeletionStarted" } });
+
 /** To one certificate mostly; who may see it differs. */
 export const someReferences = (random: Seeded): object[] =>
   [...new Set([random.oneOf(CERTIFICATES), ...(random.chance(0.25) ? [random.oneOf(CERTIFICATES)] : [])])].map(({ thumbprint }) => ({
@@ -22,10 +24,7 @@ export const certificateActions: readonly Action[] = [
   { name: "addWrongCertificate", weight: 0.25, ask: (client) => ({ method: "POST", target: "/certificates", body: { ...some(client), thumbprintAlgorithm: "sha1", password: "not this one" } }) },
   { name: "listCertificates", weight: 0.5, ask: () => ({ method: "GET", target: "/certificates" }) },
   { name: "getCertificate", weight: 0.5, ask: (client) => ({ method: "GET", target: pathOf(some(client)) }) },
-  { name: "deleteCertificate", weight: 2, ask: (client) => {
-    const one = some(client);
-    return { method: "DELETE", target: pathOf(one), change: { stream: streamOf(one), event: "CertificateDeletionStarted" } };
-  } },
+  { name: "deleteCertificate", weight: 2, ask: (client) => deleteCertificate(some(client)) },
   { name: "cancelCertificateDeletion", weight: 1, ask: (client) => {
     const one = some(client);
     return { method: "POST", target: `${pathOf(one)}?canceldelete`, change: { stream: streamOf(one), event: "CertificateDeletionCancelled" } };
