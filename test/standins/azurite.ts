@@ -29,7 +29,7 @@ export interface AzuriteOptions {
 /** The account and key that Azurite has built in; they open nothing else. */
 const account = "devstoreaccount1";
 const key = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
-const readyWithinMs = 30_000;
+const readyWithinMs = 90_000;
 const portTries = 3;
 
 /** Resolves when it answers. */
