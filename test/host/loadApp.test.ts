@@ -29,7 +29,7 @@ function run(functions: Record<string, string>): { output: string; status: numbe
   fs.mkdirSync(path.join(dir, "dist", "functions"));
   for (const [name, text] of Object.entries(functions)) fs.writeFileSync(path.join(dir, "dist", "functions", name), text);
   // It must end by itself: nothing of the host may keep the process alive after its stop.
-  const { stdout, status } = spawnSync(process.execPath, ["--disable-warning=ExperimentalWarning", path.join(dir, "run.js")], { encoding: "utf8", timeout: 20_000 });
+  const { stdout, status } = spawnSync(process.execPath, ["--disable-warning=ExperimentalWarning", path.join(dir, "run.js")], { encoding: "utf8", timeout: 90_000 });
   return { output: stdout.trim(), status };
 }
 

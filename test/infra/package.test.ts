@@ -75,7 +75,7 @@ test("the local host loads exactly that folder: every function is there, and the
       console.log(JSON.stringify({ said, functions: [...registry.functions.values()].map(({ name }) => name).sort(), outside: loaded.filter((file) => !file.startsWith(require("fs").realpathSync(app))) }));
     })().catch((error) => { console.error(error); process.exitCode = 1; });`;
   writeFileSync(at("run.js"), runner);
-  const { stdout, stderr } = spawnSync(process.execPath, ["--no-warnings", at("run.js")], { encoding: "utf8", timeout: 50_000 });
+  const { stdout, stderr } = spawnSync(process.execPath, ["--no-warnings", at("run.js")], { encoding: "utf8", timeout: 90_000 });
   expect(stderr).toBe("");
   const { said, functions, outside } = JSON.parse(stdout) as { said: { status: number; code: string }; functions: string[]; outside: string[] };
   const text = globSync("functions/*.ts", { cwd: root }).map((file) => readFileSync(path.join(root, file), "utf8")).join("\n");
@@ -89,7 +89,7 @@ test("the local host loads exactly that folder: every function is there, and the
 test("the agent's folder runs by itself", () => {
   expect(filesOf("dist-agent").filter((file) => file.endsWith(".js") && !/^src\/(agent\/|wire\.js)/.test(file))).toEqual([]);
   expect(existsSync(at("dist-agent", "node_modules", "zod", "package.json"))).toBe(true);
-  const { status, stderr } = spawnSync(process.execPath, [at("dist-agent", "src/agent/main.js")], { input: "{}", encoding: "utf8", timeout: 20_000 });
+  const { status, stderr } = spawnSync(process.execPath, [at("dist-agent", "src/agent/main.js")], { input: "{}", encoding: "utf8", timeout: 90_000 });
   expect(stderr).toMatch(/the agent's specification is wrong: endpointFile/);
   expect(status).toBe(2);
 });

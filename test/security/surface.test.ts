@@ -45,7 +45,7 @@ test("it listens for other machines only when told so by name, and says so in a 
   }
   for (const bind of [undefined, "127.0.0.1", "127.1.2.3", "localhost", "::1"]) expect(embeddedSettings({ bind }).insecureHttp).toBe(false);
   expect(embeddedSettings({}).bind).toBe("127.0.0.1");
-  const refused = spawnSync(process.execPath, [LAUNCHER, "start", "--data", path.join(data, "other"), "--port", "0", "--bind", "0.0.0.0"], { encoding: "utf8", timeout: 20_000 });
+  const refused = spawnSync(process.execPath, [LAUNCHER, "start", "--data", path.join(data, "other"), "--port", "0", "--bind", "0.0.0.0"], { encoding: "utf8", timeout: 90_000 });
   expect([refused.status === 0, refused.stdout, refused.stderr]).toEqual([false, "", expect.stringContaining("--insecure-http")]);
   expect(service.said()).toMatch(/^\+-+\+\n\| THE API IS SERVED WITHOUT TLS[^\n]*\|\n/m);
 });
