@@ -51,6 +51,24 @@ const MUTANTS = [
   ["deletion: what the feed brings late", "src/process/jobStep.ts", "  if (at < due) return wakeAt(due);\n  await forgetTasks(ports, keyOf(stream));", "  if (at < due) return wakeAt(due);", "test/app/lives.test.ts"],
   ["sync: files are on the disk before they have their name", "src/adapters/folderFiles.ts", "await handle.sync();", "", "test/contract/folderFiles.test.ts"],
   ["signature: compared at all", "src/api/auth.ts", "if (timingSafeEqual(createHmac(\"sha256\", secret).update(text, \"utf8\").digest(), given)) return true;", "return true;", "test/api/auth.test.ts"],
+  ["security: deny by default", "src/api/auth.ts", "return own && ALLOWED[principal.kind].has(action) ? undefined", "return own && action !== \"\" ? undefined", "test/security/authority.test.ts"],
+  ["security: a manager's own job alone", "src/api/serve.ts", "?? (manager && withinJob(names, manager))", "", "test/security/authority.test.ts"],
+  ["security: a TVM's credential before anything of its request", "src/api/serve.ts", "if (principal.kind === \"tvm\" && !isCredential(ports, principal.credential)) return", "if (false) return", "test/api/agentDoor.test.ts"],
+  ["security: an overheard change", "src/api/replays.ts", "return Math.abs(now - first) > TWICE_WITHIN_MS;", "return false;", "test/security/authority.test.ts"],
+  ["security: an overheard change, as long as its date is good", "src/api/replays.ts", "young.get(signature) ?? old.get(signature)", "young.get(signature)", "test/security/authority.test.ts"],
+  ["security: replays in bounded memory", "src/api/replays.ts", "young.size >= REMEMBERED_MAX / 2 || ", "", "test/security/authority.test.ts"],
+  ["security: changes are on record", "src/api/audit.ts", "  else log.info(\"audit\", details);", "", "test/security/authority.test.ts"],
+  ["security: who asks for what is not theirs is on record", "src/api/serve.ts", "if (forbidden) return auditRefused(exchange, by, found, forbidden);", "if (forbidden) return forbidden;", "test/security/authority.test.ts"],
+  ["security: strangers do not fill the log", "src/api/attempts.ts", "if (untold === 0 || Math.abs(now - toldAt) < TELL_EVERY_MS) return 0;", "if (untold === 0) return 0;", "test/security/authority.test.ts"],
+  ["security: an old boot's credential is on record", "src/app/agents.ts", "  ports.log.warn(\"audit\", { who: tvm, action: \"agent.exchange\"", "  ports.log.debug(\"audit\", { who: tvm, action: \"agent.exchange\"", "test/security/authority.test.ts"],
+  ["security: this machine by a name of the outside", "src/agent/download.ts", "[\"127.0.0.0\", 8, \"ipv4\"], ", "", "test/agent/download.test.ts"],
+  ["security: the addresses that a name leads to", "src/agent/download.ts", "!addresses.every((one) => addressAllowed(one.address, protocol, listed))", "!addresses.some((one) => addressAllowed(one.address, protocol, listed))", "test/agent/download.test.ts"],
+  ["security: ports below", "src/agent/download.ts", "if (!hostListed(url, allowHosts) && !portAllowed(url.port)) throw notAllowed();", "", "test/agent/download.test.ts"],
+  ["security: status of the host", "src/host/admin.ts", "if (key === undefined || !sameSecret(key, keys.master)) return endWith(response, 401);", "", "test/host/http.test.ts"],
+  ["security: names that reach prototypes", "src/api/json.ts", "if (name === \"__proto__\" || name === \"constructor\" || name === \"prototype\") return -1;", "", "test/api/values.test.ts"],
+  ["security: a name twice", "src/api/json.ts", "if (kept !== names) return", "if (false) return", "test/api/values.test.ts"],
+  ["security: a continuation of another list", "src/api/lists.ts", "call.account, path.toLowerCase(), query.get(\"$filter\") ?? \"\", after", "after", "test/api/classic.test.ts"],
+  ["security: a slow expression", "src/host/blobs.ts", "=\\s{0,9}(\\d{0,16})\\s{0,9}-", "=\\s*(\\d*)\\s*-", "test/security/source.test.ts"],
 ];
 
 /** Whether the source has the guard where the list says. */
@@ -68,7 +86,7 @@ if (process.argv.includes("--find")) {
 
 const wanted = process.argv.slice(2).filter((one) => !one.startsWith("-"));
 const copy = mkdtempSync(path.join(tmpdir(), "mutants-"));
-const COPIED = ["src", "functions", "test", "bench", "package.json", "jest.config.js", "tsconfig.json", "host.json", "README.md", "bin"];
+const COPIED = ["src", "functions", "test", "bench", "package.json", "package-lock.json", "jest.config.js", "tsconfig.json", "host.json", "README.md", "bin"];
 for (const name of COPIED) cpSync(path.join(root, name), path.join(copy, name), { recursive: true });
 symlinkSync(path.join(root, "node_modules"), path.join(copy, "node_modules"));
 

@@ -228,7 +228,9 @@ describe("a signed request that is sent again", () => {
       memory.cameBefore(`other ${at}`, at);
       expect(memory.cameBefore("a", at)).toBe(true);
     }
+    memory.cameBefore("late", 29 * 60_000);
     memory.cameBefore("x", 31 * 60_000);
+    expect(memory.cameBefore("late", 32 * 60_000)).toBe(true);
     memory.cameBefore("y", 62 * 60_000);
     expect(memory.cameBefore("a", 62 * 60_000)).toBe(false);
     const full = replays();
