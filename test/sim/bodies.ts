@@ -44,7 +44,8 @@ const oddBody = (name: string, pool: string, random: Seeded, client: Pick<Client
   name,
   jobExecutionEnvironment: random.chance(0.3) ? { autoPoolSpecification: autoPool(random) } : { poolName: pool },
   ...(random.chance(0.6) ? { schedule: scheduleBody(client) } : {}),
-  ...(random.chance(0.5) ? { jobSpecification: { priority: 3, ...(random.chance(0.5) ? { jobConstraints: { maxWallClockTime: "PT40S" } } : {}), jobManager: manager(random) } } : {}),
+  // Jobs that end by themselves, so that others follow.
+  ...(random.chance(0.8) ? { jobSpecification: { priority: 3, ...(random.chance(0.7) ? { jobConstraints: { maxWallClockTime: random.oneOf(["PT4S", "PT12S", "PT40S"]) } } : {}), ...(random.chance(0.5) ? { jobManager: manager(random) } : {}) } } : {}),
 });
 
 export const workItemBody = (name: string, pool: string, random: Seeded): object => ({

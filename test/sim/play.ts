@@ -10,6 +10,7 @@ import { workItems } from "../../src/views/workItems";
 import { seeded } from "../support/seeded";
 import { addCertificate } from "./actions/certificates";
 import { SETTLING, scaledBody } from "./actions/scaling";
+import { oddWorkItemBody } from "./bodies";
 import { CERTIFICATES } from "./certificateFixtures";
 import { ACCOUNT, POOLS, type Ask, createClient, poolBody, someAction, workItemBody } from "./clients";
 import { CALM, type Profile, profileOf } from "./faults";
@@ -76,7 +77,7 @@ const chaos = async (world: World, seed: number, steps: number): Promise<void> =
   const client = createClient(seeded(seed * 13 + 5), () => world.timeline.now());
   const { random } = client;
   // Something to begin with, most of the time.
-  if (random.chance(0.9)) for (const ask of beginning(random)) world.ask("begin", ask);
+  if (random.chance(0.9)) for (const ask of beginning(client)) world.ask("begin", ask);
   for (let step = 0; step < steps; step++) {
     const pause = random.chance(0.5) ? random.below(50) : random.chance(0.9) ? random.below(4_000) : random.below(60_000);
     await world.runUntil(world.timeline.now() + pause);
@@ -103,11 +104,11 @@ const seen = (client: Client, keys: readonly string[]): void => {
 
 const TVMS = 8;
 
-const beginning = (random: ReturnType<typeof seeded>): Ask[] => [
+const beginning = ({ random, now }: Client): Ask[] => [
   ...CERTIFICATES.filter(() => random.chance(0.5)).map(addCertificate),
   { method: "POST", target: "/pools", body: poolBody("Alpha", random, { targetDedicated: 2 }), change: { stream: `pool-${ACCOUNT}.alpha`, event: "PoolCreated" } },
   ...(random.chance(0.6) ? [{ method: "POST", target: "/pools", body: poolBody("Beta", random, random.chance(0.4) ? scaledBody(random) : {}), change: { stream: `pool-${ACCOUNT}.beta`, event: "PoolCreated" } } as Ask] : []),
-  ...["Render", "Encode"].slice(random.below(2)).map((name): Ask => ({ method: "POST", target: "/workitems", body: workItemBody(name, "Alpha", random), change: { stream: `workItem-${ACCOUNT}.${name.toLowerCase()}`, event: "WorkItemCreated" } })),
+  ...["Render", "Encode"].slice(random.below(2)).map((name): Ask => ({ method: "POST", target: "/workitems", body: random.chance(0.3) ? oddWorkItemBody(name, "Alpha", { random, now }) : workItemBody(name, "Alpha", random), change: { stream: `workItem-${ACCOUNT}.${name.toLowerCase()}`, event: "WorkItemCreated" } })),
 ];
 
 /** Heals, helps pools to have TVMs, and waits until nothing is left to do; answers what still is when the time is over. */
