@@ -8,10 +8,10 @@ import { tasks } from "../../src/views/tasks";
 import { tvms } from "../../src/views/tvms";
 import { workItems } from "../../src/views/workItems";
 import { seeded } from "../support/seeded";
-import { addCertificate } from "./actions/certificates";
+import { addCertificate, referenceTo } from "./actions/certificates";
 import { SETTLING, scaledBody } from "./actions/scaling";
 import { oddWorkItemBody } from "./bodies";
-import { CERTIFICATES } from "./certificateFixtures";
+import { CERTIFICATES, type Fixture } from "./certificateFixtures";
 import { ACCOUNT, POOLS, type Ask, createClient, poolBody, someAction, workItemBody } from "./clients";
 import { CALM, type Profile, profileOf } from "./faults";
 import type { History } from "./history";
@@ -77,7 +77,10 @@ const chaos = async (world: World, seed: number, steps: number): Promise<void> =
   const client = createClient(seeded(seed * 13 + 5), () => world.timeline.now());
   const { random } = client;
   // Something to begin with, most of the time.
-  if (random.chance(0.9)) for (const ask of beginning(client)) world.ask("begin", ask);
+  const certificates = CERTIFICATES.filter(() => random.chance(0.5));
+  for (const one of certificates) world.ask("begin", addCertificate(one));
+  if (certificates.length > 0) await world.runUntil(world.timeline.now() + 500);
+  if (random.chance(0.9)) for (const ask of beginning(client, random.chance(0.5) ? certificates : [])) world.ask("begin", ask);
   for (let step = 0; step < steps; step++) {
     const pause = random.chance(0.5) ? random.below(50) : random.chance(0.9) ? random.below(4_000) : random.below(60_000);
     await world.runUntil(world.timeline.now() + pause);
@@ -104,9 +107,8 @@ const seen = (client: Client, keys: readonly string[]): void => {
 
 const TVMS = 8;
 
-const beginning = ({ random, now }: Client): Ask[] => [
-  ...CERTIFICATES.filter(() => random.chance(0.5)).map(addCertificate),
-  { method: "POST", target: "/pools", body: poolBody("Alpha", random, { targetDedicated: 2 }), change: { stream: `pool-${ACCOUNT}.alpha`, event: "PoolCreated" } },
+const beginning = ({ random, now }: Client, certificates: readonly Fixture[]): Ask[] => [
+  { method: "POST", target: "/pools", body: poolBody("Alpha", random, { targetDedicated: 2, certificateReferences: certificates.map(referenceTo) }), change: { stream: `pool-${ACCOUNT}.alpha`, event: "PoolCreated" } },
   ...(random.chance(0.6) ? [{ method: "POST", target: "/pools", body: poolBody("Beta", random, random.chance(0.4) ? scaledBody(random) : {}), change: { stream: `pool-${ACCOUNT}.beta`, event: "PoolCreated" } } as Ask] : []),
   ...["Render", "Encode"].slice(random.below(2)).map((name): Ask => ({ method: "POST", target: "/workitems", body: random.chance(0.3) ? oddWorkItemBody(name, "Alpha", { random, now }) : workItemBody(name, "Alpha", random), change: { stream: `workItem-${ACCOUNT}.${name.toLowerCase()}`, event: "WorkItemCreated" } })),
 ];

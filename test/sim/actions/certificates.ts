@@ -13,10 +13,12 @@ export const addCertificate = (fixture: Fixture): Ask => ({
 
 export const deleteCertificate = (fixture: Fixture): Ask => ({ method: "DELETE", target: pathOf(fixture), change: { stream: streamOf(fixture), event: "CertificateDeletionStarted" } });
 
+export const referenceTo = ({ thumbprint }: Fixture): object => ({ thumbprint, thumbprintAlgorithm: "sha1" });
+
 /** To one certificate mostly; who may see it differs. */
 export const someReferences = (random: Seeded): object[] =>
-  [...new Set([random.oneOf(CERTIFICATES), ...(random.chance(0.25) ? [random.oneOf(CERTIFICATES)] : [])])].map(({ thumbprint }) => ({
-    thumbprint, thumbprintAlgorithm: "sha1", ...(random.chance(0.5) ? { visibility: random.oneOf(["task", "starttask,task", "rdp"]) } : {}),
+  [...new Set([random.oneOf(CERTIFICATES), ...(random.chance(0.25) ? [random.oneOf(CERTIFICATES)] : [])])].map((one) => ({
+    ...referenceTo(one), ...(random.chance(0.5) ? { visibility: random.oneOf(["task", "starttask,task", "rdp"]) } : {}),
   }));
 
 export const certificateActions: readonly Action[] = [
