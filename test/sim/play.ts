@@ -154,7 +154,8 @@ const helpJobs = async (world: World): Promise<void> => {
 const helpPools = async (world: World): Promise<void> => {
   const there = await allRows(world, pools, "name");
   const members = await allRows(world, tvms, "pool");
-  for (const name of POOLS) {
+  // Whoever took the last TVM out of a pool that a job made for itself has to put one back, too.
+  for (const name of new Set([...POOLS, ...there.map((one) => one.name)])) {
     const row = there.find((one) => one.name === name);
     if (!row) world.ask("heal", { method: "POST", target: "/pools", body: { name, osFamily: "4", tvmSize: "large", targetDedicated: 1, maxTasksPerTVM: 2 } });
     // One pool's formula is turned off, the other gets one that comes to rest, unless its TVMs are of no use.
