@@ -121,14 +121,14 @@ async function eachOf<T>(list: readonly T[], work: (one: T) => Promise<void>): P
 interface Progress {
   /** Ids that are certainly stored. */
   readonly stored: Set<string>;
-  /** A commit that follows a lost one of the same append was decided on a state that never was. */
-  readonly lost: Set<string>;
+  /** Where in the append each stream lost its first commit: what follows it was decided on a state that never was. */
+  readonly lost: Map<string, number>;
   readonly outcomes: AppendOutcome[];
 }
 
 /** Batch after batch; one conflict fails a batch whole, then what is there already is looked up and the others go again. */
 async function appendPartition(store: Store, entries: readonly Entry[], outcomes: AppendOutcome[]): Promise<void> {
-  const progress: Progress = { stored: new Set(), lost: new Set(), outcomes };
+  const progress: Progress = { stored: new Set(), lost: new Map(), outcomes };
   let open = entries;
   for (let fruitless = 0; open.length > 0; ) {
     const { operations, count } = nextBatch(open, progress.stored);
@@ -140,16 +140,22 @@ async function appendPartition(store: Store, entries: readonly Entry[], outcomes
       continue;
     }
     const still = await lookUp(store, batch, progress);
+    // Also in later batches: alone, it could be stored on top of what another wrote.
+    const rest = open.slice(count).filter((entry) => !isLost(entry, progress) || settle(entry, "conflict", progress));
     if (still.length === batch.length && ++fruitless > fruitlessMax) throw new Error(`Commits of ${batch[0]!.commit.stream} cannot be written (${failure.status}).`);
-    open = [...still, ...open.slice(count)];
+    open = [...still, ...rest];
   }
 }
 
-function settle({ commit, index }: Entry, outcome: AppendOutcome, { stored, lost, outcomes }: Progress): void {
+/** Answers false: there is nothing left to do for it. */
+function settle({ commit, index }: Entry, outcome: AppendOutcome, { stored, lost, outcomes }: Progress): false {
   outcomes[index] = outcome;
   if (outcome === "ok") stored.add(idOf(commit.stream, commit.version));
-  else lost.add(commit.stream);
+  else lost.set(commit.stream, Math.min(index, lost.get(commit.stream) ?? index));
+  return false;
 }
+
+const isLost = ({ commit, index }: Entry, { lost }: Progress): boolean => (lost.get(commit.stream) ?? index) < index;
 
 /** As many as fit. A commit whose predecessor is not known to be there is preceded by reading it: missing, it fails the batch. */
 function nextBatch(open: readonly Entry[], stored: ReadonlySet<string>): { operations: OperationInput[]; count: number } {
@@ -185,7 +191,7 @@ async function lookUp(store: Store, batch: readonly Entry[], progress: Progress)
     const found = there.get(idOf(stream, version));
     const before = idOf(stream, version - 1);
     const follows = version === 1 || progress.stored.has(before) || there.has(before) || pending.has(before);
-    if (progress.lost.has(stream)) settle(entry, "conflict", progress);
+    if (isLost(entry, progress)) settle(entry, "conflict", progress);
     else if (found !== undefined) settle(entry, found === id ? "ok" : "conflict", progress);
     else if (!follows) settle(entry, "conflict", progress);
     else return pending.add(idOf(stream, version));

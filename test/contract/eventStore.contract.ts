@@ -86,6 +86,19 @@ export function describeEventStore(name: string, open: () => Promise<OpenEventSt
       expect(await versions(stream)).toEqual([1]);
     });
 
+    test("what follows a lost commit is lost too when it is too far behind it, or too large, to be written together with it", async () => {
+      const partition = `partition of ${stream}`;
+      const [many, large] = [`${stream}-many`, `${stream}-large`];
+      await store.append([commit(many, 1, { partition }), commit(large, 1, { partition })]);
+      const between = Array.from({ length: 120 }, (_, index) => commit(`${stream}-${index}`, 1, { partition }));
+      const outcomes = await store.append([commit(many, 1, { partition }), ...between, commit(many, 2, { partition })]);
+      expect(outcomes).toEqual(["conflict", ...between.map(() => "ok"), "conflict"]);
+      const events = [{ type: "Counted", at: "2026-01-01T00:00:00.000Z", text: "x".repeat(1_000_000) }];
+      expect(await store.append([commit(large, 1, { partition, events }), commit(large, 2, { partition, events })])).toEqual(["conflict", "conflict"]);
+      expect(await versions(many)).toEqual([1]);
+      expect(await versions(large)).toEqual([1]);
+    });
+
     test("many commits at once: each gets its own answer, in the order given", async () => {
       const streams = Array.from({ length: 300 }, (_, index) => `${stream}-${index}`);
       const taken = streams.filter((_, index) => index % 7 === 0);
