@@ -1,9 +1,9 @@
 // Document ids: Cosmos DB refuses four characters in them and trims others, so whatever is not plain is spelled out. Two names
 // never get the same id. It also cuts lists into the pieces that requests take.
 
-/** Plain characters stay, every other UTF-16 unit becomes `~` and four hexadecimal digits. */
+/** Plain characters stay, every other UTF-16 unit becomes `~` and four hexadecimal digits; no characters at all, which the service refuses, `~-`. */
 export const plainId = (name: string): string =>
-  name.replace(/[^A-Za-z0-9._-]/g, (unit) => `~${unit.charCodeAt(0).toString(16).padStart(4, "0")}`);
+  name === "" ? "~-" : name.replace(/[^A-Za-z0-9._-]/g, (unit) => `~${unit.charCodeAt(0).toString(16).padStart(4, "0")}`);
 
 /** Consecutive pieces of at most `max`. */
 export function pieces<T>(list: readonly T[], max: number): T[][] {

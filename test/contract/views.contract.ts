@@ -54,6 +54,15 @@ export function describeViews(name: string, open: () => Promise<OpenViews>): voi
       expect(await views.get(others, [{ partition, id: "a" }])).toEqual([undefined]);
     });
 
+    test("an id may be of any characters, and of none", async () => {
+      const ids = ["", " ", "~", "~-", "~002f", "a/b", "a b ", "é", "𝄞", "#?\\"];
+      expect(await views.get(items, [{ partition, id: "" }])).toEqual([undefined]);
+      expect(await write(ids.map((id) => [0, item(id, 1, "active", { order: `<${id}>` })]), { active: ids.length })).toBe("ok");
+      expect(await views.get(items, ids.map((id) => ({ partition, id })))).toEqual(ids.map((id) => item(id, 1, "active", { order: `<${id}>` })));
+      expect(await write([[1, item("", 2, "done")]], { active: -1 })).toBe("ok");
+      expect((await get(""))?.version).toBe(2);
+    });
+
     test("a row moves in its indexes when it changes", async () => {
       await write([[0, item("a", 1, "active", { order: "1" })]]);
       await write([[1, item("a", 2, "done", { order: "1" })]]);

@@ -203,7 +203,8 @@ export const openWorld = async (options: WorldOptions) => {
     trace(`client ${action} ${what.method} ${what.target}`);
     if (what.command) {
       one.arrivals = Infinity;
-      void raw.bus.send("commands", [{ body: what.command as never }]);
+      // An event of its own: within whatever runs next, it would depend on how many turns the stores take.
+      timeline.after(0, () => raw.bus.send("commands", [{ body: what.command as never }]));
       answered(undefined);
       return one;
     }
