@@ -144,8 +144,10 @@ export const takeStill = async (ports: Ports, effect: Omit<Extract<Effect, { kin
   if (isBack(row)) return;
   const now = row?.phase === "leaving" ? row.leavingOption : row?.phase === "restarting" ? row.restart?.option : effect.option;
   const option = there && !row.silent ? now : effect.option;
+  // Whoever asks may not know why it is of no use: its user is told what happened to it.
+  const reason = there && !row.silent && row.phase === "leaving" ? "tvmRemoved" : there && !row.silent && row.phase === "restarting" ? "tvmRestarted" : effect.reason;
   // What it holds was read after this look: it may have come back, and got it, between the two.
-  await takeFrom(ports, effect.tvm, effect.reason, option ?? effect.option, at, async () => !isBack(await look()));
+  await takeFrom(ports, effect.tvm, reason, option ?? effect.option, at, async () => !isBack(await look()));
 };
 
 /** Most attempts handled at once when a TVM is taken away. */

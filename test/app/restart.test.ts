@@ -1,6 +1,7 @@
 // TVMs are started anew: rebooted, reimaged, upgraded with their pool, and removed by name. What becomes of their tasks, their
 // machines and their start tasks; and that none of it depends on a hint.
 import { getPool, getTvm, removePoolTvms, resizePool, updatePool, upgradePoolOs } from "../../src/app/pools";
+import { takeStill } from "../../src/app/react";
 import { restartTvm } from "../../src/app/tvms";
 import { isRejection } from "../../src/domain/decider";
 import type { DeallocationOption, Pool } from "../../src/domain/pool";
@@ -75,6 +76,13 @@ describe("reboot and reimage", () => {
     expect(await taskOf(world, "a")).toMatchObject({ phase: "completed", error: { code: "TaskEnded", message: "Its TVM was started anew." } });
     expect(orderOf(busy)).toMatchObject({ boot: 2, clean: true });
     expect(await stateOf(nameOf(busy))).toBe("reimaging");
+  });
+
+  test("terminate, found out by whoever only knows that the TVM is of no use: the task says that its TVM was started anew", async () => {
+    const { busy } = await oneBusy();
+    accepted(await wish(busy, "reimage", "terminate"));
+    await takeStill(world.ports, { tvm: busy.key, reason: "tvmLost", option: "requeue" }, world.now());
+    expect(await taskOf(world, "a")).toMatchObject({ phase: "completed", error: { code: "TaskEnded", message: "Its TVM was started anew." } });
   });
 
   test("taskcompletion: it takes no new task, and begins when the last has ended", async () => {

@@ -296,7 +296,7 @@ test.each(CASES)("%s can fail: %s", (name, _how, base, tamper) => {
 
 test("a wake may end among the dead letters while everything fails, and not after that", () => {
   const deadLetters = (...letters: string[]) => check({ ...good, final: { ...good.final, deadLetters: letters } }).map(({ what }) => what);
-  expect(deadLetters("wakes: delivered too often", "commands: JobNotFound")).toEqual([]);
+  expect(deadLetters("wakes: delivered too often", "commands: JobNotFound", "commands (nothing failed any more): WorkItemExists: There is one. {}")).toEqual([]);
   expect(deadLetters("wakes (nothing failed any more): delivered too often")).toEqual(["dead letter wakes (nothing failed any more): delivered too often"]);
 });
 

@@ -2,6 +2,7 @@
 // which nothing fails any more and everything has to finish. Answers the history, which checkers then read.
 import { isDue } from "../../src/domain/workItem";
 import type { Row, ViewLayout } from "../../src/ports";
+import { parked } from "../../src/views/errands";
 import { jobs } from "../../src/views/jobs";
 import { pools } from "../../src/views/pools";
 import { tasks } from "../../src/views/tasks";
@@ -177,6 +178,8 @@ const unsettled = async (world: World): Promise<string[]> => {
   const open: string[] = [];
   if (!(await world.feedIsRead())) open.push("the feed has not been read to its end");
   if (!world.queuesAreIdle()) open.push("messages wait");
+  // Parked while everything failed: the sweep takes them in some minutes later.
+  for (const { stream, commit } of await allRows(world, parked, "at")) open.push(`${stream}@${commit} is parked`);
   for (const { name, phase, allocation, tvms: members } of await allRows(world, pools, "name"))
     if (phase !== "active" || allocation !== "steady" || members.length === 0) open.push(`pool ${name} is ${phase} and ${allocation} with ${members.length} TVMs`);
   const now = new Date(world.timeline.now() - 60_000).toISOString();
