@@ -8,6 +8,8 @@ module.exports = {
   moduleNameMapper: { "^@azure/functions-core$": "<rootDir>/test/support/functionsCore.ts" },
   // A bound for what hangs, not for what is slow: machines that run tests are busy.
   testTimeout: 240_000,
+  // Most tests wait for processes: one worker leaves half of two cores idle.
+  maxWorkers: 2,
   // The SDKs of Azure leave timers and sockets behind that no call of theirs ends.
   forceExit: true,
 };

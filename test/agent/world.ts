@@ -27,6 +27,8 @@ export interface World {
   ended(tvm: string, key: string, attempt?: number): Promise<Report & { kind: "taskEnded" }>;
   started(tvm: string, key: string): Promise<Report>;
   read(tvm: string, ...names: string[]): string;
+  /** Whether this file is there yet: a task that was told as started may not have come that far. */
+  has(tvm: string, ...names: string[]): boolean;
   /** Processes of tasks of this TVM, however they left their group. */
   taskProcesses(tvm: string): number[];
   close(): Promise<void>;
@@ -55,6 +57,7 @@ export async function openWorld(answer: Partial<JoinAnswer> = {}): Promise<World
     ended: (tvm, key, attempt = 1) =>
       eventually(() => of(tvm).reports.find((report): report is Report & { kind: "taskEnded" } => report.kind === "taskEnded" && report.key === key && report.attempt === attempt), () => `end of ${key}; ${JSON.stringify(of(tvm).reports)}`),
     started: (tvm, key) => eventually(() => of(tvm).reports.find((report) => report.kind === "taskStarted" && report.key === key), () => `start of ${key}`),
+    has: (tvm, ...names) => fs.existsSync(path.join(root(tvm), ...names)),
     read: (tvm, ...names) => fs.readFileSync(path.join(root(tvm), ...names), "utf8"),
     taskProcesses: (tvm) => processes().filter((one) => variableOf(one.pid, "WATASK_TVM_ROOT_DIR") === root(tvm)).map((one) => one.pid),
     async close() {
