@@ -250,6 +250,14 @@ export interface Signals {
   closed(): boolean;
 }
 
+/**
+ * What a port throws whose disk is full: nothing of the call was kept, and the same call will do once there is room. Nobody's fault, so it
+ * is no reason to give a message or a commit up.
+ */
+export interface NoRoom extends Error {
+  readonly noRoom: true;
+}
+
 export interface Clock {
   now(): Date;
   /** Milliseconds that never jump, whatever the machine's clock is set to: only the difference of two means something. */

@@ -9,6 +9,7 @@ import path from "node:path";
 import type { ByteRange, Clock, Files, FileStat, Sealer } from "../ports";
 import { compareBytes } from "./byteOrder";
 import { pathProblem, typeByName } from "./filePaths";
+import { noRoomIfFull } from "./noRoom";
 
 export interface FolderFilesOptions {
   readonly root: string;
@@ -74,6 +75,8 @@ export function folderFiles(options: FolderFilesOptions): Files & SignedFiles {
         await writeSynced(temporary, content);
         await keepType(root, `${temporary}-type`, name, contentType);
         await moveInto(root, temporary, name);
+      } catch (error) {
+        throw noRoomIfFull(error);
       } finally {
         await rm(temporary, { force: true });
       }

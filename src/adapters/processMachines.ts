@@ -2,7 +2,7 @@
 // processes live on when the service is killed: small files beside the data say which process hosts which TVMs, so that a
 // restarted service finds them and starts none twice. It never talks to an agent (agents talk to the service); it starts
 // them, watches that they live, and says which TVMs went down with one.
-import { spawn } from "node:child_process";
+import { type ChildProcess, spawn } from "node:child_process";
 import { createHash, randomBytes } from "node:crypto";
 import fs from "node:fs";
 import path from "node:path";
@@ -46,6 +46,7 @@ const STARTUP_MS = 10_000;
 const STOP_MS = 8_000;
 const REMOVE_MS = 10_000;
 const LOOK_MS = 25;
+const TELL_AGAIN_MS = 1_000;
 
 interface HostedTvm {
   readonly account: string;
@@ -123,7 +124,20 @@ export function processMachines(options: ProcessMachinesOptions): ProcessMachine
     if (group.tvms.length === 0) return;
     options.log.warn("an agent process ended", { pid: group.pid, tvms: group.tvms.length, said: tail });
     for (const { account, pool, tvm, boot } of group.tvms) {
-      void Promise.resolve(options.onMachineLost({ account, pool, tvm, boot })).catch((error: Error) => options.log.error("a lost machine could not be reported", { tvm, message: error.message }));
+      void tellLost({ account, pool, tvm, boot });
+    }
+  };
+
+  /** Until it is told: the disk may be full for a while, and nobody else knows. */
+  const tellLost = async (lost: Parameters<ProcessMachinesOptions["onMachineLost"]>[0]): Promise<void> => {
+    for (let tries = 0; !detached; tries++) {
+      try {
+        await options.onMachineLost(lost);
+        return;
+      } catch (error) {
+        if (tries === 0) options.log.error("a lost machine cannot be reported yet", { tvm: lost.tvm, message: (error as Error).message });
+        await clock.sleep(TELL_AGAIN_MS);
+      }
     }
   };
 
@@ -167,14 +181,23 @@ export function processMachines(options: ProcessMachinesOptions): ProcessMachine
       child.on("exit", () => lost(id));
       child.on("error", (error) => options.log.error("the agent process failed", { message: error.message }));
       for (const moved of hosted) dropElsewhere(moved);
-      // Recorded before it is told what to do: an agent that nobody knows about ends when its input does.
-      save({ id, pid: child.pid, startTicks: startTicksOf(child.pid), startedAt: clock.now().toISOString(), tvms: hosted, adopted: false });
+      // Recorded before it is told what to do: an agent that nobody knows about ends when its input does, and that nobody could note down, here.
+      noted(child, { id, pid: child.pid, startTicks: startTicksOf(child.pid), startedAt: clock.now().toISOString(), tvms: hosted, adopted: false });
       child.stdin?.on("error", () => undefined);
       child.stdin?.end(JSON.stringify(agentSpec(options, place, folder, hosted, orders)));
       child.unref();
       (child.stdin as unknown as { unref?: () => void } | null)?.unref?.();
     } finally {
       fs.closeSync(log);
+    }
+  };
+  const noted = (child: ChildProcess, group: Group): void => {
+    try {
+      save(group);
+    } catch (error) {
+      groups.delete(group.id);
+      child.kill("SIGKILL");
+      throw error;
     }
   };
   /** The TVM has a newer boot: its old process is not asked about it any more (and lets go of it by itself). */
@@ -551,6 +574,11 @@ function readJson<T>(file: string): T | undefined {
 
 function writeJson(file: string, value: unknown): void {
   const unfinished = `${file}.${process.pid}`;
-  fs.writeFileSync(unfinished, JSON.stringify(value), { mode: 0o600 });
-  fs.renameSync(unfinished, file);
+  try {
+    fs.writeFileSync(unfinished, JSON.stringify(value), { mode: 0o600 });
+    fs.renameSync(unfinished, file);
+  } catch (error) {
+    fs.rmSync(unfinished, { force: true });
+    throw error;
+  }
 }

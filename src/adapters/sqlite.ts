@@ -5,6 +5,7 @@
 import { mkdirSync } from "node:fs";
 import path from "node:path";
 import { DatabaseSync, type StatementSync } from "node:sqlite";
+import { noRoomIfFull } from "./noRoom";
 
 export interface SqliteOptions {
   /**
@@ -56,7 +57,13 @@ export function openSqlite(file: string, options: SqliteOptions = {}): Sqlite {
   return {
     write: writer.write,
     statement,
-    define: (sql) => handle.exec(sql),
+    define(sql) {
+      try {
+        handle.exec(sql);
+      } catch (error) {
+        throw noRoomIfFull(error);
+      }
+    },
     async close() {
       if (!handle.isOpen) return;
       writer.stop();
@@ -158,7 +165,7 @@ function groupWriter(handle: DatabaseSync, statement: (sql: string) => Statement
     } catch (error) {
       if (handle.isTransaction) run("ROLLBACK");
       if (units.length > 1) return false;
-      units[0]!.reject(error);
+      units[0]!.reject(noRoomIfFull(error));
       return true;
     }
     units.forEach((unit, index) => unit.resolve(results[index] as never));
@@ -174,7 +181,7 @@ function groupWriter(handle: DatabaseSync, statement: (sql: string) => Statement
       run("COMMIT");
     } catch (error) {
       if (handle.isTransaction) run("ROLLBACK");
-      for (const unit of units) unit.reject(error);
+      for (const unit of units) unit.reject(noRoomIfFull(error));
       return;
     }
     for (const one of settle) one();
@@ -191,7 +198,7 @@ function groupWriter(handle: DatabaseSync, statement: (sql: string) => Statement
       if (!handle.isTransaction) throw error;
       run("ROLLBACK TO unit");
       run("RELEASE unit");
-      return () => unit.reject(error);
+      return () => unit.reject(noRoomIfFull(error));
     }
   }
 

@@ -30,12 +30,22 @@ const levels: readonly LogLevel[] = ["debug", "info", "warn", "error", "silent"]
 
 /** One line an entry on standard error, from `level` up: time, level, message, details as JSON. */
 export function consoleLog(level: LogLevel = "info"): Log {
+  // It may be a file on a full disk, or a pipe that nobody reads any more: the service goes on without its log.
+  if (process.stderr.listenerCount("error") === 0) process.stderr.on("error", () => undefined);
   const at = (own: LogLevel) => (message: string, details?: Record<string, unknown>) => {
     if (levels.indexOf(own) < levels.indexOf(level)) return;
     const rest = details === undefined ? "" : ` ${textOf(details)}`;
-    process.stderr.write(`${systemClock.now().toISOString()} ${own} ${oneLine(redact(message))}${rest}\n`);
+    say(`${systemClock.now().toISOString()} ${own} ${oneLine(redact(message))}${rest}\n`);
   };
   return { debug: at("debug"), info: at("info"), warn: at("warn"), error: at("error") };
+}
+
+function say(line: string): void {
+  try {
+    process.stderr.write(line);
+  } catch {
+    return; // Some kinds of streams throw instead.
+  }
 }
 
 // Many ids a second are asked for: filling a pool costs one call for 256 of them. Bytes are used once and wiped.

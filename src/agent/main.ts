@@ -1,6 +1,7 @@
 // The node agent's process: reads its specification from standard input, opens the start helpers, runs its TVMs, and ends
 // when they have all ended. One process hosts one or many TVMs. It speaks HTTP only, outward; nobody connects to it.
 //   node main.js < spec.json
+import fs from "node:fs";
 import { text } from "node:stream/consumers";
 import path from "node:path";
 import { closeInheritedDescriptors } from "./descriptors";
@@ -17,7 +18,14 @@ const GRACE_MS = 2_000;
 const GONE_MS = 120_000;
 const PARTING_MS = 15_000;
 
-const log = (message: string): void => void process.stderr.write(`${new Date().toISOString()} agent ${message}\n`);
+/** Standard error is a file on a disk that may be full: what cannot be said is not said, and tasks go on. */
+const log = (message: string): void => {
+  try {
+    fs.writeSync(2, `${new Date().toISOString()} agent ${message}\n`);
+  } catch {
+    return;
+  }
+};
 
 async function main(): Promise<void> {
   process.umask(0o077);

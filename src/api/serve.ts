@@ -5,7 +5,7 @@ import { type Rejection, isRejection, rejection } from "../domain/decider";
 import { isCredential } from "../app/agents";
 import { Busy } from "../app/execute";
 import { managerOf } from "../app/managers";
-import type { Ports } from "../ports";
+import type { NoRoom, Ports } from "../ports";
 import { type Attempts, attempts } from "./attempts";
 import { type Principal, authenticate, authorize, withinJob } from "./auth";
 import { readConditions } from "./conditions";
@@ -46,11 +46,17 @@ const settled = async (exchange: Exchange, run: () => Promise<Answer | Rejection
     answer = await run();
   } catch (error) {
     if (error instanceof Busy) return problem(exchange, rejection("ServerBusy", "Others keep changing the same resource: try again."));
+    if ((error as Partial<NoRoom> | undefined)?.noRoom === true) {
+      ports.log.error("The disk is full: a request was refused.", { requestId: exchange.requestId, method: request.method });
+      return problem(exchange, diskFull);
+    }
     ports.log.error("A request failed.", { requestId: exchange.requestId, method: request.method, error });
     answer = rejection("InternalError");
   }
   return isRejection(answer) ? problem(exchange, answer) : respond(exchange, answer);
 };
+
+const diskFull = rejection("ServerBusy", "The disk of the service is full: nothing of this request was kept. It can be sent again once there is room.", { Reason: "DiskFull" });
 
 const answerTo = async (exchange: Exchange, abort: AbortSignal | undefined): Promise<Answer | Rejection> => {
   const { ports, request, url, now } = exchange;

@@ -84,7 +84,8 @@ export async function streamTasks(transport: Transport, path: readonly string[],
     } catch (error) {
       if (options.signal?.aborted || source.broken() || !mendable(error)) throw error;
       if (session.answered > 0) inARow = 0;
-      if (++inARow > RESENDS_IN_A_ROW_MAX) throw brokenOff(transport.url(), error as NodeJS.ErrnoException);
+      // A service that answers, and goes on saying that it cannot, is not unreachable.
+      if (++inARow > RESENDS_IN_A_ROW_MAX) throw error instanceof ServiceError ? error : brokenOff(transport.url(), error as NodeJS.ErrnoException);
       waiting = session.lines.slice(session.answered);
       total.resends++;
       await pause(backoff(inARow), options.signal);

@@ -2,7 +2,7 @@
 // ranges, PUT streamed. Who may do what is decided by the signature alone; listing and deleting are not offered.
 
 import type http from "node:http";
-import type { ByteRange, FileStat, Files } from "../ports";
+import type { ByteRange, FileStat, Files, NoRoom } from "../ports";
 import type { Door } from "./http";
 import { drained } from "./httpInvoke";
 import { log } from "./functionsCore";
@@ -117,6 +117,8 @@ async function put(request: http.IncomingMessage, response: http.ServerResponse,
     if (limit.exceeded) return refuse(response, 413, "RequestBodyTooLarge");
     if (request.destroyed && !request.complete) return;
     log("error", "system", `files: ${messageOf(error)}`);
+    // The store's own word for a moment in which it cannot.
+    if ((error as Partial<NoRoom> | undefined)?.noRoom === true) return refuse(response, 503, "ServerBusy");
     refuse(response, 500, "InternalError");
   }
 }

@@ -2,7 +2,7 @@
 // Completes them when the handler succeeds; when it throws, gives them back after a growing pause with the error as the
 // reason, so that the bus counts the delivery and in the end moves them to the dead letters. It never looks into a body.
 
-import type { QueueSource, ReceivedMessage } from "../ports";
+import type { NoRoom, QueueSource, ReceivedMessage } from "../ports";
 import { byReference, functionsOf, log, resolveSettings } from "./functionsCore";
 import type { RegisteredFunction, TypedData } from "./functionsCore";
 import { nextTurn } from "./clock";
@@ -27,6 +27,7 @@ const batchesAtOnce = 1;
 const firstPauseMs = 100;
 const longestPauseMs = 10_000;
 const sourceRetryMs = 1_000;
+const noRoomRetryMs = 1_000;
 
 function receiver(fn: RegisteredFunction, invoker: Invoker, clock: HostClock, source: QueueSource, settings: HostSettings): Pump {
   const { queueName, isSessionsEnabled, cardinality } = fn.trigger as { queueName?: string; isSessionsEnabled?: boolean; cardinality?: string };
@@ -108,6 +109,12 @@ function receiver(fn: RegisteredFunction, invoker: Invoker, clock: HostClock, so
       await invoker.invoke(fn, call);
     } catch (error) {
       const reason = messageOf(error);
+      // Handing it out again and again would end it among the dead letters, for a disk that is full: it is tried again where it is.
+      if ((error as Partial<NoRoom> | undefined)?.noRoom === true && !stopped) {
+        log("error", "system", `Messages of ${queue} wait: ${reason}`, fn.name);
+        await new Promise<void>((resolve) => pause(noRoomRetryMs, resolve));
+        return handle(messages, call, behind);
+      }
       log("error", "user", error instanceof Error ? (error.stack ?? reason) : reason, fn.name);
       // The handler knows that no later try will do: the platform would only find out by trying.
       if ((error as { hopeless?: unknown } | undefined)?.hopeless === true && messages.length === 1) {

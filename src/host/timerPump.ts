@@ -5,7 +5,7 @@ import { functionsOf, log, resolveSettings } from "./functionsCore";
 import type { RegisteredFunction } from "./functionsCore";
 import type { HostClock } from "./clock";
 import type { Invoker } from "./invoke";
-import { invokeWithRetry } from "./retry";
+import { invokeWithRetry, messageOf } from "./retry";
 import { parseSchedule } from "./schedule";
 import type { Schedule } from "./schedule";
 import type { HostStore } from "./store";
@@ -74,7 +74,11 @@ function timer(fn: RegisteredFunction, invoker: Invoker, clock: HostClock, store
       log("error", "user", error instanceof Error ? (error.stack ?? error.message) : String(error), fn.name);
     }
     if (stopped) return;
-    remember(started);
+    try {
+      remember(started);
+    } catch (error) {
+      log("error", "system", `When it ran was not kept: ${messageOf(error)}`, fn.name);
+    }
     arm();
   }
 

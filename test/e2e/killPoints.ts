@@ -104,7 +104,16 @@ const begin = async (data: string, flags: readonly string[]): Promise<Life> => {
     said: () => `${said}${running?.said() ?? ""}`.split("\n").slice(-15).join("\n"),
     async end() {
       client?.close();
-      return running ? stop(running) : null;
+      if (!running) return null;
+      let code = await stop(running);
+      if (code === null) {
+        // It died while it stopped, or before: whoever follows stops as it should.
+        await open([]);
+        client?.close();
+        code = await stop(running);
+      }
+      running = undefined;
+      return code;
     },
   };
 };

@@ -128,10 +128,14 @@ export function startProblem(error: unknown): unknown {
       return new Failure(EXIT.unreachable, "The port is taken.", "Another service may run already. Choose another port: --port N, or --port 0 for any free one.");
     case "EADDRNOTAVAIL":
       return new Failure(EXIT.usage, "This machine has no such address.", "Choose another --bind, or leave it out.");
+    case "ENOSPC":
+    case "EDQUOT":
+      return new Failure(EXIT.refused, "The disk of the data folder is full.", "Make room there and start again: nothing that was acknowledged is lost.");
     case "EACCES":
     case "EROFS":
       return new Failure(EXIT.usage, (error as Error).message, "Choose a data folder that can be written: --data DIR. Ports below 1024 need rights.");
     default:
+      if ((error as { noRoom?: boolean }).noRoom === true) return startProblem({ code: "ENOSPC" });
       // Plain errors of a start are sentences for people: a folder in use, an option that is not usable. Others are defects.
       return error instanceof Error && error.constructor === Error ? new Failure(EXIT.refused, error.message) : error;
   }
