@@ -10,7 +10,7 @@ import { JOB, type Running, agentPids, allCompleted, newData, pool, removeData, 
 const mount = (folder: string, megabytes: number, mode: string): void => void execFileSync("mount", ["-t", "tmpfs", "-o", `size=${megabytes}m,mode=${mode}`, "none", folder], { stdio: "ignore" });
 const unmount = (folder: string): void => void execFileSync("umount", ["--lazy", folder], { stdio: "ignore" });
 
-/** Why a file system cannot be mounted here. */
+/** Whether a file system may be mounted here. */
 const canMount = (): boolean => {
   if (process.platform !== "linux" || process.getuid?.() !== 0) return false;
   const folder = mkdtempSync(path.join(os.tmpdir(), "batchledger-mount-"));

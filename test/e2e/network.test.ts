@@ -69,4 +69,4 @@ test("refused, cut, slow and silent connections of agents and of a client: all i
   expect(await stop(service)).toBe(0);
   service = undefined;
   expect(await verify(data)).toMatchObject({ code: 0, found: { problems: 0 } });
-}, 120_000);
+});

@@ -5,7 +5,7 @@ import type { AddressInfo } from "node:net";
 
 /**
  * refuse: reset at once. cutAnswer: the request arrives, and of the answer one byte; then reset. mute: open and silent for ever, nothing is
- * carried. short: reset after some kilobytes of answers. slow: the same, some bytes at a time. pass: as it should be.
+ * carried. short: reset after some kilobytes of answers, more with each connection, so that every answer gets through once. slow: the same, some bytes at a time. pass: as it should be.
  */
 export type Fault = "refuse" | "cutAnswer" | "mute" | "slow" | "short" | "pass";
 
@@ -28,6 +28,7 @@ export const openProxy = async (to: string, plan: (connection: number) => Fault)
   let count = 0;
   const server = net.createServer((near) => {
     const fault = plan(count++);
+    const lasts = SHORT_BYTES * (1 + Math.floor(count / 4));
     met[fault]++;
     near.on("error", () => undefined);
     open.add(near);
@@ -39,7 +40,7 @@ export const openProxy = async (to: string, plan: (connection: number) => Fault)
     far.once("close", () => near.destroy());
     near.once("close", () => far.destroy());
     carry(near, far, fault === "slow", Infinity);
-    carry(far, near, fault === "slow", fault === "pass" ? Infinity : fault === "cutAnswer" ? 1 : SHORT_BYTES);
+    carry(far, near, fault === "slow", fault === "pass" ? Infinity : fault === "cutAnswer" ? 1 : lasts);
   });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   return {
