@@ -185,11 +185,12 @@ const priorityIsRespected: Checker = (history) => {
     const jobs = new Map((stored.sight?.jobs ?? []).map((one) => [one.job, one]));
     const taken = new Set(list.map(({ commit }) => keyOf(commit.stream)));
     const least = Math.min(...list.map(({ commit }) => jobs.get(parentOf(keyOf(commit.stream)))?.priority ?? Infinity));
-    for (const { job, priority, waiting } of jobs.values())
+    for (const { job, priority, waiting, blocking = [] } of jobs.values())
       for (const name of waiting) {
         const key = `${job}.${name}`;
-        const isWaiting = ["TaskQueued", "TaskReturned", "TaskRetried", "TaskRequeued"].includes(phases.get(key) ?? "");
-        if (priority > least && isWaiting && !taken.has(key)) wrong.set(`${during} ${key}`, `${key} (priority ${priority}) went on waiting while ${during} placed one of priority ${least}`);
+        const isWaiting = ["TaskQueued", "TaskReturned", "TaskRetried", "TaskRequeued"].includes(phases.get(key) ?? "") && !taken.has(key);
+        if (isWaiting && blocking.includes(name)) break;
+        if (priority > least && isWaiting) wrong.set(`${during} ${key}`, `${key} (priority ${priority}) went on waiting while ${during} placed one of priority ${least}`);
       }
   }
   return [...wrong.values()];

@@ -55,7 +55,11 @@ export const createDisks = (now: () => number) => {
   return {
     changes,
     write,
-    append: (tvm: string, path: string, more: string): void => write(tvm, path, (diskOf(tvm).get(path)?.content ?? "") + more),
+    /** To a file that somebody removed meanwhile, whoever has it open writes in vain. */
+    append(tvm: string, path: string, more: string): void {
+      const there = diskOf(tvm).get(path);
+      if (there) write(tvm, path, there.content + more);
+    },
     remove,
     clear: (tvm: string): void => void remove(tvm, ""),
     /** What an agent answers, and the bytes that it has to send first. */

@@ -6,8 +6,8 @@ import type { CertificatePlace, Commit, ProcessKind } from "../../src/ports";
 export interface Sight {
   /** Phases of TVMs by key, as it last read them. */
   readonly tvms: Readonly<Record<string, string>>;
-  /** Its pool's active jobs and the heads of their queues, as it read them. */
-  readonly jobs: readonly { readonly job: string; readonly priority: number; readonly waiting: readonly string[] }[];
+  /** Its pool's active jobs and the heads of their queues, as it read them; `blocking`: those of them behind which others of their job wait. */
+  readonly jobs: readonly { readonly job: string; readonly priority: number; readonly waiting: readonly string[]; readonly blocking?: readonly string[] }[];
 }
 
 /** A commit, when it was stored, and by which run of which function. */

@@ -17,7 +17,7 @@ export interface Invocation {
   readonly name: string;
   readonly tvms: Map<string, string>;
   readonly jobs: Map<string, number>;
-  readonly waiting: Map<string, readonly string[]>;
+  readonly waiting: Map<string, { readonly tasks: readonly string[]; readonly blocking: readonly string[] }>;
 }
 
 export interface Process {

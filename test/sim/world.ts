@@ -142,12 +142,18 @@ export const openWorld = async (options: WorldOptions) => {
     if (view === "jobs" && method === "query")
       for (const { row } of answer as { row: Row & { workItem: string; spec: { priority: number } } }[]) invocation.jobs.set(`${row.workItem}.${row.id}`, row.spec.priority);
     if (view === "tasks" && method === "keys" && (args[1] as { index: string }).index === "queue")
-      invocation.waiting.set((args[1] as { prefix: string }).prefix.slice(0, -1), (answer as string[]).map(parseQueued).filter(({ affinity, exclusive, manager }) => affinity === undefined && !exclusive && !manager).map(({ task }) => task));
+      invocation.waiting.set((args[1] as { prefix: string }).prefix.slice(0, -1), headOf(answer as string[]));
+  };
+
+  /** What waits for a TVM to itself, and a job manager, hold up those behind them; who would like a certain TVM says nothing of the order. */
+  const headOf = (keys: readonly string[]) => {
+    const waiting = keys.map(parseQueued).filter(({ affinity }) => affinity === undefined);
+    return { tasks: waiting.map(({ task }) => task), blocking: waiting.filter(({ exclusive, manager }) => exclusive || manager).map(({ task }) => task) };
   };
 
   const sightOf = ({ tvms, jobs, waiting }: Invocation): Sight => ({
     tvms: Object.fromEntries(tvms),
-    jobs: [...jobs].map(([job, priority]) => ({ job, priority, waiting: waiting.get(job) ?? [] })),
+    jobs: [...jobs].map(([job, priority]) => ({ job, priority, waiting: waiting.get(job)?.tasks ?? [], blocking: waiting.get(job)?.blocking ?? [] })),
   });
 
   // ---------------------------------------------------------------- HTTP
