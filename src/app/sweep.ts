@@ -40,7 +40,7 @@ export const sweep = async (ports: Ports, at: string): Promise<void> => {
 };
 
 const loseSilentTvms = async (ports: Ports, at: string): Promise<void> => {
-  await pullBackHeartbeats(ports, at);
+  await pullBackHeartbeats(ports);
   if (!isClockTrusted(ports)) return;
   const deadline = addMs(at, -LOST_AFTER_MS);
   const oldest = await ports.views.query(heartbeats, { index: "at", prefix: "", limit: SWEEP_MAX });
@@ -75,10 +75,14 @@ const isClockTrusted = ({ clock, views, log }: Ports): boolean => {
 };
 
 /** What was heard in the future was heard before a clock was set back: else a TVM that falls silent now is missed for as long. */
-const pullBackHeartbeats = async (ports: Ports, at: string): Promise<void> => {
-  const ahead = await ports.views.query(heartbeats, { index: "at", prefix: "", after: addMs(at, LOST_AFTER_MS), limit: SWEEP_MAX });
+const pullBackHeartbeats = async (ports: Ports): Promise<void> => {
+  const begun = ports.clock.now().toISOString();
+  const ahead = await ports.views.query(heartbeats, { index: "at", prefix: "", after: addMs(begun, LOST_AFTER_MS), limit: SWEEP_MAX });
+  // Not the time of this run: it may have stood still, and what was heard since is not of the future.
+  const at = ports.clock.now().toISOString();
   for (const { row } of ahead)
-    await ports.views.write([{ view: heartbeats, partition: parentOf(row.tvm), rows: [{ from: row.version, row: { ...row, version: row.version + 1, at } }], counters: {} }]);
+    if (row.at > addMs(at, LOST_AFTER_MS))
+      await ports.views.write([{ view: heartbeats, partition: parentOf(row.tvm), rows: [{ from: row.version, row: { ...row, version: row.version + 1, at } }], counters: {} }]);
 };
 
 /** A TVM that is lost, between two boots or not prepared must hold nothing; `leaving` has its own rules (the pool's process). */

@@ -2,6 +2,7 @@
 import { type Agent, JOB, type World, accepted, addMany, agentFor, allCommits, bootAll, bytesOf, makePool, makeWorkItem, newTask, openWorld, shownIn, taskOf } from "../support/world";
 import { getJob, jobCounts, keyOfJob, listJobs, terminateJob, deleteJob, updateJob } from "../../src/app/jobs";
 import { getPool, getTvm, listPools, listTvms, resizePool, updatePool } from "../../src/app/pools";
+import { sweep } from "../../src/app/sweep";
 import { addTask, addTasks, deleteTask, getTask, listTasks, terminateTask } from "../../src/app/tasks";
 import { deleteWorkItem, addWorkItem, getWorkItem, terminateWorkItem } from "../../src/app/workItems";
 import { isRejection } from "../../src/domain/decider";
@@ -194,6 +195,19 @@ describe("a TVM that falls silent", () => {
       await world.pass(10_000);
     }
     expect(await taskOf(world, "a")).toMatchObject({ phase: "active", requeueCount: 1 });
+  });
+
+  test("that was heard of while a sweep stood still is not taken for one of the future, and lost", async () => {
+    const { agent } = await oneRunning();
+    const begun = world.ports.clock.now().toISOString();
+    for (let second = 0; second < 70; second += 10) {
+      await world.sweep();
+      await world.pass(10_000);
+      await agent.exchange();
+    }
+    await sweep(world.ports, begun);
+    await world.sweep();
+    expect(await taskOf(world, "a")).toMatchObject({ phase: "running", requeueCount: 0 });
   });
 
   test("and whose machine is gone is started again; the old boot is shut out", async () => {
