@@ -2,6 +2,7 @@
 // its stream; starting one that runs already makes it look again instead.
 import type { DurableClient } from "durable-functions";
 import type { Log, Orchestrations, ProcessKind } from "../ports";
+import { noRoom } from "./noRoom";
 
 const ORCHESTRATOR: Record<ProcessKind, string> = { pool: "poolProcess", workItem: "workItemProcess", job: "jobProcess" };
 /** Durable instance ids have at most 100 characters. */
@@ -14,14 +15,22 @@ export const durableOrchestrations = (client: DurableClient, log: Log): Orchestr
       await client.startNew(ORCHESTRATOR[kind], { instanceId, input: { kind, stream } });
       return;
     } catch (error) {
-      if (!/already exists/i.test(String((error as Error)?.message))) throw error;
+      if (isDiskFull(error)) throw noRoom(error);
+      if (!/already exists/i.test(textOf(error))) throw error;
     }
-    // Should it end between the two calls, nothing is lost for long: the sweep nudges what is not settled.
-    await client.raiseEvent(instanceId, "nudge", {}).catch((error: unknown) => {
-      log.debug("a process ended while it was nudged", { stream, reason: String((error as Error)?.message) });
-    });
+    try {
+      await client.raiseEvent(instanceId, "nudge", {});
+    } catch (error) {
+      if (isDiskFull(error)) throw noRoom(error);
+      // Should it end between the two calls, nothing is lost for long: the sweep nudges what is not settled.
+      log.debug("a process ended while it was nudged", { stream, reason: textOf(error) });
+    }
   },
 });
+
+const textOf = (error: unknown): string => String((error as Error | undefined)?.message);
+/** So says the local host; the client passes on no more than its words. */
+const isDiskFull = (error: unknown): boolean => /\b503\b.*disk is full/is.test(textOf(error));
 
 export const instanceIdOf = (stream: string): string =>
   stream.length <= ID_MAX ? stream : `${stream.slice(0, ID_MAX - 18)}.${digest(stream)}`;

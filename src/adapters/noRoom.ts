@@ -9,5 +9,7 @@ const SHARED_MEMORY_SIZE = 4_874;
 export const noRoomIfFull = (error: unknown): unknown => {
   const { code, errcode } = (error ?? {}) as { code?: unknown; errcode?: number };
   const full = code === "ENOSPC" || code === "EDQUOT" || (errcode !== undefined && (errcode % 256 === FULL || errcode === SHARED_MEMORY_SIZE));
-  return full ? (Object.assign(new Error("The disk is full.", { cause: error }), { noRoom: true }) as NoRoom) : error;
+  return full ? noRoom(error) : error;
 };
+
+export const noRoom = (cause: unknown): NoRoom => Object.assign(new Error("The disk is full.", { cause }), { noRoom: true as const });

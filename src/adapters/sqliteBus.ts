@@ -91,14 +91,12 @@ export function sqliteBus(db: Sqlite, clock: Clock): Bus & QueueSource {
     const spent = messages.filter(({ deliveryCount }) => deliveryCount > deliveriesMax);
     try {
       await db.write(() => countDeliveries(db, queue, messages), messages.length);
+      await settle(queue, spent, (held) => bury(db, queue, held, `Delivered ${deliveriesMax} times and never settled.`), () => false);
     } catch (error) {
       for (const { sequence } of messages) inbox.held.delete(sequence);
       release(db, queue, inbox, messages, () => true);
       throw error;
     }
-    if (spent.length === 0) return messages;
-    const reason = `Delivered ${deliveriesMax} times and never settled.`;
-    await settle(queue, spent, (held) => bury(db, queue, held, reason), () => false);
     return spent.length === messages.length ? receive(queue, options) : messages.filter((message) => !spent.includes(message));
   }
 

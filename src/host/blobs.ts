@@ -2,11 +2,11 @@
 // ranges, PUT streamed. Who may do what is decided by the signature alone; listing and deleting are not offered.
 
 import type http from "node:http";
-import type { ByteRange, FileStat, Files, NoRoom } from "../ports";
+import type { ByteRange, FileStat, Files } from "../ports";
 import type { Door } from "./http";
 import { drained } from "./httpInvoke";
 import { log } from "./functionsCore";
-import { messageOf } from "./retry";
+import { isNoRoom, messageOf } from "./retry";
 
 /** What a signed address allows. */
 export interface SignedAccess {
@@ -118,7 +118,7 @@ async function put(request: http.IncomingMessage, response: http.ServerResponse,
     if (request.destroyed && !request.complete) return;
     log("error", "system", `files: ${messageOf(error)}`);
     // The store's own word for a moment in which it cannot.
-    if ((error as Partial<NoRoom> | undefined)?.noRoom === true) return refuse(response, 503, "ServerBusy");
+    if (isNoRoom(error)) return refuse(response, 503, "ServerBusy");
     refuse(response, 500, "InternalError");
   }
 }

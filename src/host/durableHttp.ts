@@ -2,6 +2,7 @@
 // It answers as the real extension does, status by status; what the local host leaves out is answered with 501.
 
 import type http from "node:http";
+import { isDiskFull } from "./store";
 import { TaskHubError, isEnded } from "./taskHub";
 import type { TaskHub } from "./taskHub";
 import type { Instance, InstanceFilter } from "./taskHubStore";
@@ -118,6 +119,7 @@ async function respond(request: http.IncomingMessage, response: http.ServerRespo
 
 function refusal(error: unknown): ApiAnswer {
   if (error instanceof URIError) return badRequest("The path is not properly encoded.");
+  if (isDiskFull(error)) return { status: 503, body: { Message: "The disk is full." } };
   if (!(error instanceof TaskHubError)) throw error;
   if (error.message === "") return { status: error.status };
   const invalid = error.status === 400;

@@ -2,14 +2,14 @@
 // Completes them when the handler succeeds; when it throws, gives them back after a growing pause with the error as the
 // reason, so that the bus counts the delivery and in the end moves them to the dead letters. It never looks into a body.
 
-import type { NoRoom, QueueSource, ReceivedMessage } from "../ports";
+import type { QueueSource, ReceivedMessage } from "../ports";
 import { byReference, functionsOf, log, resolveSettings } from "./functionsCore";
 import type { RegisteredFunction, TypedData } from "./functionsCore";
 import { nextTurn } from "./clock";
 import type { HostClock } from "./clock";
 import type { HostSettings } from "./hostJson";
 import type { Call, Invoker } from "./invoke";
-import { messageOf } from "./retry";
+import { isNoRoom, messageOf } from "./retry";
 import { stopAll } from "./timerPump";
 import type { Pump } from "./timerPump";
 
@@ -110,28 +110,44 @@ function receiver(fn: RegisteredFunction, invoker: Invoker, clock: HostClock, so
     } catch (error) {
       const reason = messageOf(error);
       // Handing it out again and again would end it among the dead letters, for a disk that is full: it is tried again where it is.
-      if ((error as Partial<NoRoom> | undefined)?.noRoom === true && !stopped) {
-        log("error", "system", `Messages of ${queue} wait: ${reason}`, fn.name);
-        await new Promise<void>((resolve) => pause(noRoomRetryMs, resolve));
+      if (isNoRoom(error) && !stopped) {
+        await waitForRoom(reason);
         return handle(messages, call, behind);
       }
       log("error", "user", error instanceof Error ? (error.stack ?? reason) : reason, fn.name);
       // The handler knows that no later try will do: the platform would only find out by trying.
       if ((error as { hopeless?: unknown } | undefined)?.hopeless === true && messages.length === 1) {
-        await source.deadLetter(queue, messages, reason);
+        await withRoom(() => source.deadLetter(queue, messages, reason));
         return true;
       }
       const deliveries = messages.reduce((most, message) => Math.max(most, message.deliveryCount), 1);
       pause(Math.min(firstPauseMs * 2 ** (deliveries - 1), longestPauseMs), () => track(giveBack([...messages, ...behind], reason)));
       return false;
     }
-    await source.complete(queue, messages);
+    await withRoom(() => source.complete(queue, messages));
     return true;
+  }
+
+  /** Settles as soon as there is room for it: until then nobody else is handed these messages, nor what is behind them in their lane. */
+  async function withRoom(settle: () => Promise<void>): Promise<void> {
+    for (;;) {
+      try {
+        return await settle();
+      } catch (error) {
+        if (!isNoRoom(error) || stopped) throw error;
+        await waitForRoom(messageOf(error));
+      }
+    }
+  }
+
+  function waitForRoom(reason: string): Promise<void> {
+    log("error", "system", `Messages of ${queue} wait: ${reason}`, fn.name);
+    return new Promise((resolve) => pause(noRoomRetryMs, resolve));
   }
 
   async function giveBack(messages: readonly ReceivedMessage[], reason: string): Promise<void> {
     try {
-      await source.abandon(queue, messages, reason);
+      await withRoom(() => source.abandon(queue, messages, reason));
     } catch (error) {
       log("error", "system", `Giving messages back to ${queue}: ${messageOf(error)}`, fn.name);
     }

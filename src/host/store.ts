@@ -90,7 +90,7 @@ function overDatabase(database: DatabaseSync, shared: boolean): HostStore {
       database.close();
     },
   };
-  const gather = gatherer((sql) => void prepare(sql).run());
+  const gather = gatherer((sql) => void prepare(sql).run(), () => database.isTransaction);
   return store;
 }
 
@@ -100,7 +100,11 @@ interface Gathered {
   readonly reject: (error: unknown) => void;
 }
 
-function gatherer(execute: (sql: string) => void): { add<T>(work: () => T): Promise<T>; flush(): void } {
+/** Nothing of what was handed over is kept, and there is nothing wrong with it. */
+export const isDiskFull = (error: unknown): boolean => ((error as { errcode?: number } | undefined)?.errcode ?? 0) % 256 === sqliteFull;
+const sqliteFull = 13;
+
+function gatherer(execute: (sql: string) => void, inTransaction: () => boolean): { add<T>(work: () => T): Promise<T>; flush(): void } {
   let waiting: Gathered[] = [];
 
   function flush(): void {
@@ -114,18 +118,10 @@ function gatherer(execute: (sql: string) => void): { add<T>(work: () => T): Prom
       execute("COMMIT");
     } catch (error) {
       for (const each of batch) each.reject(error);
-      undo();
+      if (inTransaction()) execute("ROLLBACK");
       return;
     }
     for (const resolve of kept) resolve();
-  }
-
-  function undo(): void {
-    try {
-      execute("ROLLBACK");
-    } catch {
-      // it never began, or the failure has undone it already
-    }
   }
 
   /** One that throws undoes itself and nothing else. */
@@ -135,6 +131,8 @@ function gatherer(execute: (sql: string) => void): { add<T>(work: () => T): Prom
       const value = work();
       kept.push(() => resolve(value as never));
     } catch (error) {
+      // A full disk ends the whole transaction: then nothing of it can be saved.
+      if (!inTransaction()) throw error;
       execute("ROLLBACK TO one");
       reject(error);
     }

@@ -125,6 +125,33 @@ describe("sqlite, shared by all ports", () => {
     expect(numbersSeen()).toContain(3);
   });
 
+  test("a queue loses nothing to a full disk: what could not be handed out or settled can be, once there is room", async () => {
+    let full = false;
+    const bus = sqliteBus({ ...db, write: (work, rows) => (full ? Promise.reject(new Error("The disk is full.")) : db.write(work, rows)) }, systemClock);
+    const lane = { max: 10, byLane: true };
+    await bus.send("q", [{ lane: "a", body: 1 }, { lane: "a", body: 2 }]);
+    full = true;
+    await expect(bus.receive("q", lane)).rejects.toThrow("full");
+    full = false;
+    const first = await bus.receive("q", { ...lane, max: 1 });
+    full = true;
+    await expect(bus.complete("q", first)).rejects.toThrow("full");
+    await expect(bus.abandon("q", first, "later")).rejects.toThrow("full");
+    full = false;
+    expect(await bus.receive("q", lane)).toEqual([]);
+    await bus.complete("q", first);
+    for (let delivery = 1; delivery <= 10; delivery++) await bus.abandon("q", (await bus.receive("q", lane)).slice(0, delivery === 10 ? 0 : 1), "later");
+    // Its process ended ten times with it: it is to be buried as it is handed out, which takes room as well.
+    const next = sqliteBus({ ...db, write: (work, rows) => (full && ++writes === 2 ? Promise.reject(new Error("The disk is full.")) : db.write(work, rows)) }, systemClock);
+    let writes = 0;
+    full = true;
+    await expect(next.receive("q", lane)).rejects.toThrow("full");
+    full = false;
+    await bus.send("q", [{ lane: "a", body: 3 }]);
+    expect((await next.receive("q", lane)).map(({ body }) => body)).toEqual([3]);
+    expect(await next.deadLetters("q", 10)).toMatchObject([{ message: { body: 2 } }]);
+  });
+
   test("long queues are divided, so that the loop turns in between", async () => {
     const writes = Array.from({ length: 10 }, (_, n) => db.write(insert(n), 500));
     await writes[0];

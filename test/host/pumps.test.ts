@@ -7,7 +7,7 @@ import os from "node:os";
 import path from "node:path";
 import { startHost } from "../../src/host/main";
 import type { HostOptions, RunningHost } from "../../src/host/main";
-import type { Commit } from "../../src/ports";
+import type { Commit, QueueSource } from "../../src/ports";
 import { keptLog, memoryFeed, memoryQueues, until, virtualClock } from "./support";
 
 interface Seen {
@@ -185,6 +185,38 @@ describe("queues", () => {
     await until(() => seen["oneLane"]?.length === 2);
     await clock.advance(10_000);
     expect(values("oneLane").map((value) => (value as { n: number }).n)).toEqual([0, 1, 1, 1, 2]);
+  });
+
+  test("messages that are handled while there is no room to settle them are settled when there is, and handed to nobody meanwhile", async () => {
+    const queueSource = memoryQueues();
+    let full = true;
+    const settling = (settle: QueueSource["complete"]): QueueSource["complete"] => async (...of) => {
+      if (full) throw Object.assign(new Error("The disk is full."), { noRoom: true });
+      return settle(...of);
+    };
+    fail["one"] = (value) => (value as { bad: boolean }).bad && seen["one"]?.length === 2;
+    await start({ queueSource: { ...queueSource, complete: settling(queueSource.complete), abandon: settling(queueSource.abandon as QueueSource["complete"]) } });
+    queueSource.send("wakes", { lane: "a", body: { n: 1 } });
+    queueSource.send("commands", { body: { bad: false } }, { body: { bad: true } });
+    await until(() => seen["lanes"]?.length === 1 && seen["one"]?.length === 2);
+    queueSource.send("wakes", { lane: "a", body: { n: 2 } });
+    await clock.advance(60_000);
+    expect([values("lanes").flat(), values("one")]).toEqual([[{ n: 1 }], [{ bad: false }, { bad: true }]]);
+    expect([queueSource.waiting("wakes"), queueSource.waiting("commands")]).toEqual([2, 2]);
+    full = false;
+    await clock.advance(2_000);
+    expect([values("lanes").flat(), values("one")]).toEqual([[{ n: 1 }, { n: 2 }], [{ bad: false }, { bad: true }, { bad: true }]]);
+    expect([queueSource.waiting("wakes"), queueSource.waiting("commands")]).toEqual([0, 0]);
+  });
+
+  test("a stop does not wait for room", async () => {
+    const queueSource = memoryQueues();
+    const complete = () => Promise.reject(Object.assign(new Error("The disk is full."), { noRoom: true }));
+    const started = await start({ queueSource: { ...queueSource, complete } });
+    queueSource.send("wakes", { lane: "a", body: { n: 1 } });
+    await until(() => seen["lanes"]?.length === 1);
+    await started.stop();
+    expect(queueSource.waiting("wakes")).toBe(1);
   });
 
   test("a stop gives back what is paused and waits for what runs", async () => {
