@@ -2,11 +2,11 @@
 // says what the TVM should hold and does not, and what it holds and should not; it waits when there is nothing to say.
 import { sameCertificate } from "../domain/certificate";
 import { type Rejection, isRejection, rejection } from "../domain/decider";
-import { accountOf, parentOf, tvmStream } from "../domain/ids";
+import { accountOf, parentOf, poolStream, tvmStream } from "../domain/ids";
+import type { Pool } from "../domain/pool";
 import { waits } from "../domain/tvm";
 import type { Tvm } from "../domain/tvm";
 import type { Ports, Row } from "../ports";
-import { pools } from "../views/pools";
 import { type ErrandRow, errands, heartbeats } from "../views/errands";
 import { heldKey, parseHeld, plainHeld, type TaskRow, tasks } from "../views/tasks";
 import { type TvmRow, tvms } from "../views/tvms";
@@ -61,6 +61,9 @@ export const isCredential = (ports: Pick<Ports, "sealer">, text: string): boolea
 const notYours = rejection("AuthenticationFailed", "The TVM's credential or join code is not valid (any more).");
 const goneTvm = rejection("TVMNotFound", "The TVM is not in its pool any more: end its tasks and stop.");
 
+/** As it is, not as its row has it, which may be behind: a certificate that the pool has dropped is handed to nobody any more. */
+const poolOf = async (ports: Ports, tvm: string): Promise<Pool> => (await load(ports, "pool", poolStream(parentOf(tvm)))).state;
+
 // ---------------------------------------------------------------- join
 
 /** A TVM of a pool with communication accepts connections of its pool on ports above 1100 (seed). */
@@ -74,8 +77,8 @@ export const join = async (ports: Ports, request: JoinRequest, at: string): Prom
     });
   const known = verify(request.code, (tvm, boot) => joinCodeFor(ports, tvm, boot));
   if (!known) return notYours;
-  const [pool] = await ports.views.get(pools, [pools.locate(parentOf(known.tvm))]);
-  if (!pool || pool.gone) return goneTvm;
+  const pool = await poolOf(ports, known.tvm);
+  if (pool.phase === "absent") return goneTvm;
   // Written first: if this ends half way, the TVM has joined and is silent, and its silence must be noticed.
   const [row] = await ports.views.get(tvms, [tvms.locate(known.tvm)]);
   // No row yet, or one of the boot before: the row is behind.
@@ -134,8 +137,8 @@ export const certificatesFor = async (ports: Ports, credential: string, boot: nu
   if (refusal || !row) return refused(ports, known, refusal);
   // From here on its join code is good no more.
   await heard(ports, known.tvm, known.boot, at, true);
-  const [pool] = await ports.views.get(pools, [pools.locate(parentOf(known.tvm))]);
-  if (!pool || pool.gone) return goneTvm;
+  const pool = await poolOf(ports, known.tvm);
+  if (pool.phase === "absent") return goneTvm;
   const present = pool.spec.certificateReferences ?? [];
   const wanted = (row.certificateReferences ?? []).filter((one) => present.some((other) => sameCertificate(one, other)));
   const certificates = await filesOf(ports, row.account, wanted);

@@ -2,6 +2,7 @@
 // away, and pools that get a reference while a deletion is under way.
 import { readdirSync } from "node:fs";
 import path from "node:path";
+import { certificatesFor } from "../../src/app/agents";
 import { addCertificate, cancelCertificateDeletion, deleteCertificate, endCertificate, getCertificate } from "../../src/app/certificates";
 import { getJob } from "../../src/app/jobs";
 import { addPool, deletePool, getPool, listPools, updatePool } from "../../src/app/pools";
@@ -10,7 +11,7 @@ import { isRejection } from "../../src/domain/decider";
 import { certificateKey, certificateStream } from "../../src/domain/ids";
 import type { Ports } from "../../src/ports";
 import { tvms } from "../../src/views/tvms";
-import { JOB, type World, accepted, agentFor, bootAll, makePool, openWorld, poolSpec } from "../support/world";
+import { type Agent, JOB, type World, accepted, agentFor, bootAll, makePool, openWorld, poolSpec } from "../support/world";
 
 const THUMBPRINT = "0123456789abcdef0123456789abcdef01234567";
 const name = { thumbprint: THUMBPRINT, thumbprintAlgorithm: "sha1" };
@@ -152,6 +153,20 @@ test("references reach a TVM at its next start", async () => {
   const joined = await agentFor(world, [...world.machines.orders.values()][0] as never).join();
   expect(joined.certificates).toBe(true);
   expect(await shown()).toEqual(references);
+});
+
+test("a certificate that the pool has dropped is handed to nobody any more, also while the pool's row is behind (seed 1002117)", async () => {
+  await add();
+  await makePool(world, "Pool-A", { targetDedicated: 2, certificateReferences: references });
+  const [first, second] = [...world.machines.orders.values()].map((order) => agentFor(world, order));
+  const { credential, certificates } = await (first as Agent).join();
+  const handed = async () => accepted(await certificatesFor(world.ports, credential, 1, world.now()) as { certificates: { thumbprint: string }[] }).certificates.map(({ thumbprint }) => thumbprint);
+  expect([certificates, await handed()]).toEqual([true, [THUMBPRINT]]);
+  // Its process ends before the row is written; the feed is late.
+  const views = { ...world.ports.views, write: () => Promise.reject(new Error("the process ended")) };
+  await expect(updatePool({ ...world.ports, views }, world.call(), "Pool-A", { certificateReferences: [] })).rejects.toThrow("ended");
+  expect(await handed()).toEqual([]);
+  expect((await (second as Agent).join()).certificates).toBeUndefined();
 });
 
 test("an auto pool that refers to an unknown certificate ends its job with an error that names it, and is not made", async () => {

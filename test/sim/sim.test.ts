@@ -3,7 +3,9 @@ import { check } from "./checkers";
 import { play } from "./play";
 
 /** Seeds that have shown a fault once: what they found is in the tests named after it. */
-const ONCE_FAILED: readonly number[] = [89, 125, 129, 878, 1565, 1717, 1762, 1948, 701908];
+const ONCE_FAILED: readonly number[] = [89, 125, 129, 878, 1565, 1717, 1762, 1948, 701908, 1002117];
+/** Those that show it in a shorter course only. */
+const STEPS_OF: Readonly<Record<number, number>> = { 1002117: 20 };
 const SEEDS: readonly number[] = process.env["SEED"] === undefined ? [...ONCE_FAILED, ...Array.from({ length: 30 }, (_, index) => index + 1)] : [Number(process.env["SEED"])];
 
 const FAULT = /\b(refuse|loseAnswer|double|killBefore|killAfter|goes back|crashes|cannot be reached)\b/;
@@ -11,7 +13,7 @@ const FAULT = /\b(refuse|loseAnswer|double|killBefore|killAfter|goes back|crashe
 const seen = new Set<string>();
 
 test.each(SEEDS)("seed %i: chaos, then healing, and every checker is content", async (seed) => {
-  const { history } = await play({ seed, verbose: (line) => void seen.add(FAULT.exec(line)?.[1] ?? "") });
+  const { history } = await play({ seed, ...(STEPS_OF[seed] ? { steps: STEPS_OF[seed] } : {}), verbose: (line) => void seen.add(FAULT.exec(line)?.[1] ?? "") });
   for (const { commit } of history.stored) for (const { type } of commit.events) seen.add(type);
   for (const { action, status } of history.asked) if (status !== undefined && status < 300) seen.add(action);
   expect(check(history)).toEqual([]);
