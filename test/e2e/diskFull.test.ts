@@ -24,8 +24,7 @@ const canMount = (): boolean => {
     rmSync(folder, { recursive: true, force: true });
   }
 };
-// By hand (DISK_FULL=1 npx jest test/e2e/diskFull): some runs do not end in time, which is not explained yet.
-const mayMount = process.env["DISK_FULL"] !== undefined && canMount();
+const mayMount = canMount();
 
 let data: string;
 let service: Running | undefined;
@@ -113,6 +112,29 @@ const fill = (folder: string): (() => void) => {
   } finally {
     rmSync(notes, { recursive: true, force: true });
   }
+});
+
+(mayMount ? test : test.skip)("the service's disk fills again and again while tasks run: whatever was half way each time, all of them end", async () => {
+  smallDisk(data, 40, "755");
+  smallDisk(path.join(data, "tvms"), 8, "711");
+  service = await start(data);
+  const { client, said } = service;
+  await pool(client, "main", 2, 2);
+  await workItem(client, "w", "main");
+  const [tasks, rounds] = [100, 4];
+  await client.addTasks("w", JOB, Array.from({ length: tasks }, (_, index) => ({ name: `t${index}`, commandLine: "/bin/sh -c 'sleep 0.05'" })));
+  const complaints = (): number => said().split("disk is full").length;
+  for (let round = 1; round <= rounds; round++) {
+    await until(async () => (await client.counts("w", JOB)).completed >= (round * tasks) / (rounds + 1), `tasks completed before the disk is full for the ${round}. time`);
+    const before = complaints();
+    const giveBack = fill(data);
+    await until(async () => complaints() > before + 2, "several had to wait for room");
+    giveBack();
+  }
+  expect(await allCompleted(client, "w", tasks)).toMatchObject({ completed: tasks, failed: 0, retries: 0, active: 0, assigned: 0, running: 0 });
+  expect(await stop(service)).toBe(0);
+  service = undefined;
+  expect(await verify(data)).toMatchObject({ code: 0, found: { problems: 0 } });
 });
 
 (mayMount ? test : test.skip)("a TVM's disk is full: its task ends with DiskFull, and with room again the TVM works on at the same boot", async () => {
