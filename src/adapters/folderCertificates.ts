@@ -6,6 +6,7 @@ import { mkdirSync, readdirSync, rmSync } from "node:fs";
 import { open, readFile, rename, rm } from "node:fs/promises";
 import path from "node:path";
 import type { CertificatePlace, Certificates, Sealer } from "../ports";
+import { noRoomIfFull } from "./noRoom";
 
 const form = /^[a-z0-9]{1,64}$/;
 const unfinished = ".new";
@@ -59,7 +60,7 @@ async function writeWhole(folder: string, name: string, text: string): Promise<v
     await rename(temporary, path.join(folder, name));
   } catch (error) {
     await rm(temporary, { force: true });
-    throw error;
+    throw noRoomIfFull(error);
   }
   await syncFolder(folder);
 }

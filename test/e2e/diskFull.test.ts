@@ -5,6 +5,7 @@ import { chmodSync, closeSync, existsSync, mkdirSync, mkdtempSync, openSync, rea
 import os from "node:os";
 import path from "node:path";
 import { ServiceError } from "../../src/cli/failures";
+import { testPfx } from "../standins/certificate";
 import { JOB, type Running, agentPids, allCompleted, newData, pool, removeData, start, stop, until, verify, workItem } from "../support/service";
 
 const mount = (folder: string, megabytes: number, mode: string): void => void execFileSync("mount", ["-t", "tmpfs", "-o", `size=${megabytes}m,mode=${mode}`, "none", folder], { stdio: "ignore" });
@@ -40,6 +41,9 @@ afterEach(async () => {
   for (const folder of mounted.reverse()) unmount(folder);
   await removeData(data);
 });
+
+const pfx = testPfx();
+const certificate = { thumbprint: pfx.thumbprint, thumbprintAlgorithm: "sha1", certificateFormat: "pfx", data: pfx.pfx("secret").toString("base64"), password: "secret" } as const;
 
 const smallDisk = (folder: string, megabytes: number, mode: string): void => {
   mkdirSync(folder, { recursive: true });
@@ -93,6 +97,7 @@ const fill = (folder: string): (() => void) => {
     expect(refused).toBeInstanceOf(ServiceError);
     expect(refused).toMatchObject({ status: 503, code: "ServerBusy", message: expect.stringContaining("disk of the service is full"), values: [{ key: "Reason", value: "DiskFull" }] });
     await expect(client.upload(address, Buffer.alloc(100_000), 100_000)).rejects.toMatchObject({ status: 503 });
+    await expect(client.addCertificate(certificate)).rejects.toMatchObject({ status: 503, code: "ServerBusy", values: [{ key: "Reason", value: "DiskFull" }] });
     // Reading goes on, and so do the agents with what they have.
     expect((await client.getTask("w", JOB, "t0")).name).toBe("t0");
     await until(async () => (service as Running).said().includes("disk is full"), "the log says it");
@@ -100,6 +105,7 @@ const fill = (folder: string): (() => void) => {
 
     giveBack();
     await client.upload(address, Buffer.alloc(100_000), 100_000);
+    await client.addCertificate(certificate);
     const counts = await allCompleted(client, "w", 40 + accepted.length);
     expect(counts).toMatchObject({ completed: 40 + accepted.length, failed: 0, retries: 0, active: 0, assigned: 0, running: 0 });
     const ran = readFileSync(path.join(notes, "runs"), "utf8").trim().split("\n");
