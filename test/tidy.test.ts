@@ -69,7 +69,7 @@ const AMBIENT: readonly { readonly what: string; readonly pattern: RegExp; reado
     where: ["src/settings.ts", "src/adapters/processMachines.ts", "src/host/", "src/agent/", "src/cli/", "bench/"],
   },
   { what: "the console", pattern: /\bconsole\./, where: ["src/adapters/system.ts", "src/agent/", "src/cli/", "bench/"] },
-  { what: "the end of the process", pattern: /\bprocess\.(exit|abort|kill)\b/, where: ["src/adapters/processMachines.ts", "src/agent/", "src/cli/", "bench/"] },
+  { what: "the end of the process", pattern: /\bprocess\.(exit|abort|kill)\b/, where: ["src/adapters/osProcesses.ts", "src/agent/", "src/cli/", "bench/"] },
 ];
 
 /** Never part of what is deployed. */

@@ -30,7 +30,7 @@ export const durableOrchestrations = (client: DurableClient, log: Log): Orchestr
 
 const textOf = (error: unknown): string => String((error as Error | undefined)?.message);
 /** So says the local host; the client passes on no more than its words. */
-const isDiskFull = (error: unknown): boolean => /\b503\b.*disk is full/is.test(textOf(error));
+const isDiskFull = (error: unknown): boolean => textOf(error).includes("status code: 503") && textOf(error).includes("disk is full");
 
 export const instanceIdOf = (stream: string): string =>
   stream.length <= ID_MAX ? stream : `${stream.slice(0, ID_MAX - 18)}.${digest(stream)}`;

@@ -56,7 +56,7 @@ describe("what runs", () => {
 
   test("processes are started in these files, and never through a shell", () => {
     const starters = sources.filter(({ code }) => /"node:child_process"/.test(code) && !/import type [^;]*"node:child_process"/.test(code)).map(({ file }) => file);
-    expect(starters.sort()).toEqual(["src/adapters/processMachines.ts", "src/agent/helper.ts", "src/agent/helpers/spawner.ts", "src/agent/users.ts"]);
+    expect(starters.sort()).toEqual(["src/adapters/osProcesses.ts", "src/adapters/processMachines.ts", "src/agent/helper.ts", "src/agent/helpers/spawner.ts", "src/agent/users.ts"]);
     const service = ({ file }: { file: string }): boolean => !file.startsWith("src/cli/");
     expect(sources.filter(service).filter(({ code }) => /\bshell:\s*(?!false)\S|\b(?:execSync|execFileSync|spawnSync|fork)\(/.test(code)).map(({ file }) => file)).toEqual([]);
     // The last resort among the start helpers: a text of ours, which gets what it works on as arguments.
