@@ -115,13 +115,13 @@ export function processMachines(options: ProcessMachinesOptions): ProcessMachine
   };
 
   /** Until it is told: the disk may be full for a while, and nobody else knows. */
-  const tellLost = async (lost: Parameters<ProcessMachinesOptions["onMachineLost"]>[0]): Promise<void> => {
+  const tellLost = async (machine: Parameters<ProcessMachinesOptions["onMachineLost"]>[0]): Promise<void> => {
     for (let tries = 0; !detached; tries++) {
       try {
-        await options.onMachineLost(lost);
+        await options.onMachineLost(machine);
         return;
       } catch (error) {
-        if (tries === 0) options.log.error("a lost machine cannot be reported yet", { tvm: lost.tvm, message: (error as Error).message });
+        if (tries === 0) options.log.error("a lost machine cannot be reported yet", { tvm: machine.tvm, message: (error as Error).message });
         await clock.sleep(TELL_AGAIN_MS);
       }
     }
@@ -169,7 +169,7 @@ export function processMachines(options: ProcessMachinesOptions): ProcessMachine
       child.on("error", (error) => options.log.error("the agent process failed", { message: error.message }));
       for (const moved of hosted) dropElsewhere(moved);
       // Recorded before it is told what to do: an agent that nobody knows about ends when its input does, and that nobody could note down, here.
-      noted(child, { id, pid: child.pid, startTicks: startTicksOf(child.pid), startedAt: clock.now().toISOString(), tvms: hosted, adopted: false });
+      note(child, { id, pid: child.pid, startTicks: startTicksOf(child.pid), startedAt: clock.now().toISOString(), tvms: hosted, adopted: false });
       child.stdin?.on("error", () => undefined);
       child.stdin?.end(JSON.stringify(agentSpec(options, place, folder, hosted, orders)));
       child.unref();
@@ -178,7 +178,7 @@ export function processMachines(options: ProcessMachinesOptions): ProcessMachine
       fs.closeSync(log);
     }
   };
-  const noted = (child: ChildProcess, group: Group): void => {
+  const note = (child: ChildProcess, group: Group): void => {
     try {
       save(group);
     } catch (error) {

@@ -315,7 +315,7 @@ const answerNow = async (ports: Ports, tvm: string, row: TvmRow, request: Exchan
     run: takesNothing(row) ? [] : await assignmentsOf(ports, tvm, missing),
     stop,
     removeFolders: waiting.flatMap(({ folder }) => (folder === undefined ? [] : [folder])),
-    files: waiting.flatMap(({ request: asked }) => (asked ? [asked] : [])),
+    files: waiting.flatMap(({ request: file }) => (file ? [file] : [])),
     ...usersAsked(ports, tvm, waiting),
     ...startTaskFor(ports, row),
     ...(row.phase === "leaving" && assigned.length === 0 ? { leave: true } : {}),

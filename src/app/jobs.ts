@@ -55,9 +55,9 @@ export const disableJob = (
   call: Call,
   workItem: string,
   name: string,
-  tasks: DisableOption,
+  option: DisableOption,
   condition?: Condition<Job>,
-): Promise<Outcome<"job">> => onJob(ports, call, workItem, name, { type: "DisableJob", at: call.at, tasks }, condition);
+): Promise<Outcome<"job">> => onJob(ports, call, workItem, name, { type: "DisableJob", at: call.at, tasks: option }, condition);
 
 export const enableJob = (ports: Ports, call: Call, workItem: string, name: string, condition?: Condition<Job>): Promise<Outcome<"job">> =>
   onJob(ports, call, workItem, name, { type: "EnableJob", at: call.at }, condition);

@@ -40,10 +40,10 @@ export const TVM_SIZES: readonly TvmSize[] = [
 const BY_NAME: ReadonlyMap<string, TvmSize> = new Map(TVM_SIZES.map((one) => [one.name.toLowerCase(), one]));
 
 /** Cores of a TVM of this size (compared without case); undefined: no such size. */
-export const coresOf = (size: string): number | undefined => BY_NAME.get(size.toLowerCase())?.cores;
+export const coresOf = (tvmSize: string): number | undefined => BY_NAME.get(tvmSize.toLowerCase())?.cores;
 
 /** Most tasks that may run at once on a TVM: four a core (reference section 8). */
-export const maxTasksPerTvmOf = (size: string): number => 4 * (coresOf(size) ?? 1);
+export const maxTasksPerTvmOf = (tvmSize: string): number => 4 * (coresOf(tvmSize) ?? 1);
 
 /** For messages to people. */
 export const sizeNames = (): string[] => TVM_SIZES.map(({ name }) => name);

@@ -52,7 +52,7 @@ function sharedLeases(store: HostStore, clock: HostClock): Leases {
     store.get<{ owner: string | null }>("SELECT owner FROM leases WHERE share=? AND until>?", share, now)?.owner ?? undefined;
 
   /** Renews, takes what is free up to an even part, and lets go of what is more than that. */
-  function share(now: number): Set<string> {
+  function shareOut(now: number): Set<string> {
     store.run("INSERT INTO hosts(owner,until) VALUES(?,?) ON CONFLICT(owner) DO UPDATE SET until=excluded.until", owner, now + leaseMs);
     store.run("DELETE FROM hosts WHERE until<=?", now);
     const hosts = store.get<{ count: number }>("SELECT count(*) AS count FROM hosts")?.count ?? 1;
@@ -75,7 +75,7 @@ function sharedLeases(store: HostStore, clock: HostClock): Leases {
     const now = clock.now();
     const mine = await store.together(() => {
       for (const listener of renewals) listener(now + leaseMs);
-      return share(now);
+      return shareOut(now);
     });
     const gained = [...mine].some((one) => !held.has(one));
     held = mine;

@@ -113,11 +113,11 @@ export function createTaskHub(options: TaskHubOptions): TaskHub {
 
   let claiming = false;
   async function claimActivities(): Promise<void> {
-    const now = clock.now();
-    if (claiming || stopped || working.size >= options.activitiesMax || !store.hasFreeWork(now)) return;
+    const at = clock.now();
+    if (claiming || stopped || working.size >= options.activitiesMax || !store.hasFreeWork(at)) return;
     claiming = true;
     try {
-      const claimed = await store.together(() => store.claimWork(leases.owner, now, now + leaseMs, options.activitiesMax - working.size));
+      const claimed = await store.together(() => store.claimWork(leases.owner, at, at + leaseMs, options.activitiesMax - working.size));
       for (const work of claimed) if (!working.has(work.seq)) startActivity(work);
     } finally {
       claiming = false;
@@ -142,7 +142,7 @@ export function createTaskHub(options: TaskHubOptions): TaskHub {
       ready.delete(id);
       if (!leases.holds(shareOf(id))) continue;
       turning.add(id);
-      void settle(turn(id), `The turn of '${id}'`, () => {
+      void settle(takeTurn(id), `The turn of '${id}'`, () => {
         turning.delete(id);
         return () => ready.add(id);
       });
@@ -213,7 +213,7 @@ export function createTaskHub(options: TaskHubOptions): TaskHub {
 
   // ---------------------------------------------------------------- turns
 
-  async function turn(id: string): Promise<void> {
+  async function takeTurn(id: string): Promise<void> {
     const instance = store.instance(id);
     const rows = store.inbox(id, clock.now(), messagesATurnMax);
     if (rows.length === messagesATurnMax) ready.add(id);

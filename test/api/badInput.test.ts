@@ -162,7 +162,7 @@ const jobUpdate: Shape = { good: { priority: 1 }, bad: { priority: PRIORITY, job
 const INSTANT: Bad[] = [["tomorrow"], ["2099-01-01"], ["2099-01-01T00:00:00"], ["2099-13-01T00:00:00Z"], ["+012099-01-01T00:00:00Z"], [""], [7], [long(70)]];
 const MINUTE: Bad[] = [...DURATION, ["PT59S"], ["PT0S"], ["PT59.999S"]];
 
-const auto = (pool: object = {}, more: object = {}) => ({ poolLifeTimeOption: "job", pool: { osFamily: "3", tvmSize: "small", targetDedicated: 1, ...pool }, ...more });
+const auto = (changes: object = {}, more: object = {}) => ({ poolLifeTimeOption: "job", pool: { osFamily: "3", tvmSize: "small", targetDedicated: 1, ...changes }, ...more });
 const AUTO = "jobExecutionEnvironment.autoPoolSpecification";
 /** What a pool must fulfil, the auto pool must: its specification is the same but for the name. */
 const autoPool = (property: string): Bad[] =>
@@ -469,9 +469,9 @@ const openWorld = async (): Promise<World> => {
   for (const [target, body] of [["/pools", { ...POOL, targetDedicated: 1 }], ["/workitems", WORK_ITEM], [`${JOB}/tasks`, TASK]] as const)
     expect((await ask(own, "POST", target, { body })).status).toBe(201);
   const at = own.ports.clock.now().toISOString();
-  const pool = await execute(own.ports, "pool", "test", { stream: poolStream(poolKey(ACCOUNT, "p1")), command: { type: "AllocateTvms", at, count: 1 } });
-  if (isRejection(pool)) throw new Error(pool.code);
-  const tvm = pool.state.tvms[0] as string;
+  const allocated = await execute(own.ports, "pool", "test", { stream: poolStream(poolKey(ACCOUNT, "p1")), command: { type: "AllocateTvms", at, count: 1 } });
+  if (isRejection(allocated)) throw new Error(allocated.code);
+  const tvm = allocated.state.tvms[0] as string;
   const stream = tvmStream(tvmKey(ACCOUNT, "p1", tvm));
   await execute(own.ports, "tvm", "test", { stream, command: { type: "AllocateTvm", at, account: ACCOUNT, pool: "p1", name: tvm, size: "small", slots: 1 } });
   await execute(own.ports, "tvm", "test", { stream, command: { type: "JoinTvm", at, boot: 1, address: "127.0.0.2", cores: 1, platform: "linux", separateUser: false } });

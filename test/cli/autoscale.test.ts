@@ -160,11 +160,11 @@ describe("backtested", () => {
   test("suggested beside actual targets, core-hours and waiting tasks, as table, JSON and plot", async () => {
     await anHourOf(6);
     const words = ["autoscale", "backtest", "p", "--formula", "$TargetDedicated = min(2, max(0, $ActiveTasks.GetSample(1)))", "--every", "15m"];
-    const answer = (await bl(...words, "--json", "--svg", "plot.svg")).json<{ points: { suggested: number; waiting: number; target: number }[]; summary: object }>();
-    expect(answer).toMatchObject({ pool: "p", everyMs: 900_000, cores: 1 });
-    expect(answer.points.map(({ waiting, target, suggested }) => [waiting, target, suggested])).toEqual([[0, undefined, 0], [0, 1, 0], [6, 0, 2], [6, 0, 2]]);
+    const backtest = (await bl(...words, "--json", "--svg", "plot.svg")).json<{ points: { suggested: number; waiting: number; target: number }[]; summary: object }>();
+    expect(backtest).toMatchObject({ pool: "p", everyMs: 900_000, cores: 1 });
+    expect(backtest.points.map(({ waiting, target, suggested }) => [waiting, target, suggested])).toEqual([[0, undefined, 0], [0, 1, 0], [6, 0, 2], [6, 0, 2]]);
     // No TVMs were ever there: the pool had a target alone. Each of two TVMs would have had one of the six.
-    expect(answer.summary).toEqual({ evaluations: 4, failed: 0, coreHours: { actual: 0, suggested: 1 }, waitingTasks: { actual: 3, suggested: 2 } });
+    expect(backtest.summary).toEqual({ evaluations: 4, failed: 0, coreHours: { actual: 0, suggested: 1 }, waitingTasks: { actual: 3, suggested: 2 } });
     const svg = readFileSync(path.join(service.folder, "plot.svg"), "utf8");
     expect(svg).toMatch(/^<svg xmlns=/);
     expect(svg.match(/<path d="M[\d.]+ [\d.]+(?:H[\d.]+V[\d.]+){3}" fill="none"/g)).toHaveLength(3);

@@ -115,8 +115,8 @@ export function describeFiles(name: string, open: () => Promise<OpenFiles>): voi
     });
 
     test("lists names in the order of their bytes, by prefix, page after page", async () => {
-      const names = ["a-b", "a.b", "a/b", "a/b-c", "a/b/c", "a0", "b", "é", "\uffee", "𝄞"].filter((name) => name !== "a/b");
-      for (const name of names.toReversed()) await put(name, name);
+      const names = ["a-b", "a.b", "a/b", "a/b-c", "a/b/c", "a0", "b", "é", "\uffee", "𝄞"].filter((one) => one !== "a/b");
+      for (const one of names.toReversed()) await put(one, one);
       const list = async (prefix: string, after?: string, limit?: number) =>
         (await files.list(`${container}/${prefix}`, after === undefined ? undefined : `${container}/${after}`, limit)).map(({ path }) => path.slice(container.length + 1));
       expect(await list("")).toEqual(names);

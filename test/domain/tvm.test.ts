@@ -263,15 +263,15 @@ describe("users", () => {
   const add = (user = "ann", seconds = 15): TvmCommand => ({ type: "AddTvmUser", at: at(seconds), user, account: "bl-ann", isAdmin: true, expiresAt: at(100) });
   const added: TvmEvent = { type: "TvmUserAdded", at: at(15), user: "ann", account: "bl-ann", isAdmin: true, expiresAt: at(100) };
   const update: TvmCommand = { type: "UpdateTvmUser", at: at(16), user: "ANN", isAdmin: false, expiresAt: at(200) };
-  const remove: TvmCommand = { type: "DeleteTvmUser", at: at(16), user: "Ann" };
+  const removeUser: TvmCommand = { type: "DeleteTvmUser", at: at(16), user: "Ann" };
 
   test("are added once, whatever the case; changed; and deleted once", () => {
     expect(ready.when(add()).then(added).users).toEqual([{ user: "ann", account: "bl-ann", isAdmin: true, expiresAt: at(100) }]);
     ready.and(added).when(add("ANN")).refused("TVMUserExists");
     ready.when(update).refused("TVMUserNotFound");
-    ready.when(remove).refused("TVMUserNotFound");
+    ready.when(removeUser).refused("TVMUserNotFound");
     expect(ready.and(added).when(update).then({ type: "TvmUserUpdated", at: at(16), user: "ANN", isAdmin: false, expiresAt: at(200) }).users).toEqual([{ user: "ann", account: "bl-ann", isAdmin: false, expiresAt: at(200) }]);
-    expect(ready.and(added).when(remove).then({ type: "TvmUserDeleted", at: at(16), user: "Ann" }).users).toEqual([]);
+    expect(ready.and(added).when(removeUser).then({ type: "TvmUserDeleted", at: at(16), user: "Ann" }).users).toEqual([]);
   });
 
   test("whose time is over are none, and go with the boot", () => {
@@ -284,7 +284,7 @@ describe("users", () => {
   test("need an idle or running TVM", () => {
     given(allocated).when(add()).refused("TVMBeingStarted");
     waiting.when(add()).refused("OperationInvalidForCurrentState");
-    ready.and(added, lost).when(remove).refused("OperationInvalidForCurrentState");
+    ready.and(added, lost).when(removeUser).refused("OperationInvalidForCurrentState");
     given().when(add()).refused("TVMNotFound");
   });
 });

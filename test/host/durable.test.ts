@@ -140,9 +140,9 @@ type ClientCall = { operation: string; parameters: unknown[] };
 
 async function callClient(request: HttpRequest, context: InvocationContext) {
   const { operation, parameters } = (await request.json()) as ClientCall;
-  const client = df.getClient(context) as unknown as Record<string, (...values: unknown[]) => unknown>;
+  const durable = df.getClient(context) as unknown as Record<string, (...values: unknown[]) => unknown>;
   try {
-    const result = await client[operation]!(...(operation === "createHttpManagementPayload" ? parameters : parameters.map(revive)));
+    const result = await durable[operation]!(...(operation === "createHttpManagementPayload" ? parameters : parameters.map(revive)));
     return { jsonBody: { result: result ?? null } };
   } catch (error) {
     return { jsonBody: { error: (error as Error).message } };

@@ -139,10 +139,10 @@ const retriesKeepTheirLimit: Checker = (history) =>
 /** Programs at one time on a TVM: never more than its slots. */
 const slotsAreKept: Checker = (history) => {
   const wrong = new Set<string>();
-  for (const [tvm, runs] of Map.groupBy(history.runs, ({ tvm, boot }) => `${tvm} (boot ${boot})`)) {
+  for (const [life, runs] of Map.groupBy(history.runs, ({ tvm, boot }) => `${tvm} (boot ${boot})`)) {
     const edges = runs.flatMap((run) => [{ at: run.startMs, by: 1 }, { at: run.endMs, by: -1 }]).sort((a, b) => a.at - b.at || a.by - b.by);
     let now = 0;
-    for (const { by } of edges) if ((now += by) > (runs[0]?.slots ?? 0)) wrong.add(`${tvm} ran ${now} programs and has ${runs[0]?.slots} slots`);
+    for (const { by } of edges) if ((now += by) > (runs[0]?.slots ?? 0)) wrong.add(`${life} ran ${now} programs and has ${runs[0]?.slots} slots`);
   }
   return [...wrong];
 };
@@ -367,7 +367,7 @@ const viewsEqualARebuild: Checker = ({ final: { shown, rebuilt } }) => {
 
 /** An orchestrator's function waits for the same things whenever its history is told again. */
 const orchestrationsAreDeterministic: Checker = ({ generations }) =>
-  generations.filter(({ input, startMs, came, waits }) => JSON.stringify(replay(input, startMs, came as never).waits) !== JSON.stringify(waits)).map(({ instance, waits }) => `${instance} waited for ${waits.join(", then ")}, and not again`);
+  generations.filter(({ input, startMs, came, waits: awaited }) => JSON.stringify(replay(input, startMs, came as never).waits) !== JSON.stringify(awaited)).map(({ instance, waits: awaited }) => `${instance} waited for ${awaited.join(", then ")}, and not again`);
 
 const queuesAreEmpty: Checker = ({ final: { queues, deadLetters, parked } }) => [
   ...Object.entries(queues).filter(([, count]) => count > 0).map(([queue, count]) => `${count} messages wait in ${queue}`),

@@ -384,9 +384,9 @@ export const createMachines = (options: MachinesOptions) => {
     heal(): void {
       for (const machine of machines.values()) machine.silentUntil = machine.fullUntil = 0;
     },
-    kill(random: Seeded): void {
+    kill(seeded: Seeded): void {
       const all = [...machines.values()];
-      if (all.length > 0) end(random.oneOf(all), "crashes", true);
+      if (all.length > 0) end(seeded.oneOf(all), "crashes", true);
     },
   };
 };

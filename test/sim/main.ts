@@ -55,12 +55,12 @@ const playOne = async (seed: number): Promise<{ readonly calls: number; readonly
 
 /** Kills at every call of every scenario. */
 const points = async (): Promise<void> => {
-  for (const [name, steps] of Object.entries(SCENARIOS)) {
-    const { calls } = await playScenario(steps);
+  for (const [name, scenario] of Object.entries(SCENARIOS)) {
+    const { calls } = await playScenario(scenario);
     let wrong = 0;
     for (let at = 1; at <= calls; at++)
       for (const kind of ["killBefore", "killAfter"] as const)
-        for (const { checker, what } of check((await playScenario(steps, { at, kind })).history)) {
+        for (const { checker, what } of check((await playScenario(scenario, { at, kind })).history)) {
           wrong++;
           console.log(`${name}, ${kind} call ${at}: ${checker}: ${what}`);
         }

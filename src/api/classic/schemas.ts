@@ -69,7 +69,7 @@ const certificateReference = z
       .optional(),
   })
   // What is left out is said as it is meant (reference 5.2).
-  .transform(({ storeLocation = "CurrentUser", storeName = "My", visibility = VISIBILITIES.join(","), ...name }): CertificateReference => ({ ...name, storeLocation, storeName, visibility }));
+  .transform(({ storeLocation = "CurrentUser", storeName = "My", visibility = VISIBILITIES.join(","), ...certificate }): CertificateReference => ({ ...certificate, storeLocation, storeName, visibility }));
 
 export const certificateReferences = z
   .array(certificateReference)
@@ -123,7 +123,7 @@ export const poolBody = z.strictObject({
 const sizing = (body: Omit<z.output<typeof poolBody>, "name">, ports: Pick<Ports, "policy">): Pick<PoolSpec, "targetDedicated" | "autoScale"> | Rejection => {
   const { autoScaleFormula: formula, autoScaleMaxDedicated: targetMax, targetDedicated: target } = body;
   if (body.enableAutoScale !== true) {
-    const given = (["autoScaleFormula", "autoScaleEvaluationInterval", "autoScaleMaxDedicated"] as const).find((name) => body[name] !== undefined);
+    const given = (["autoScaleFormula", "autoScaleEvaluationInterval", "autoScaleMaxDedicated"] as const).find((property) => body[property] !== undefined);
     if (given !== undefined) return invalidScaling(given, "belongs to a pool with enableAutoScale true");
     return target === undefined ? rejection("MissingRequiredProperty", undefined, { PropertyName: "targetDedicated" }) : { targetDedicated: target };
   }
@@ -253,7 +253,7 @@ const PASSWORD_MAX = 127;
 const userName = z.string().check((context) => {
   if (!USER_NAME.test(context.value)) context.issues.push({ code: "custom", message: "expected 1 to 20 of A-Z, a-z, 0-9, - and _", input: context.value });
 });
-const password = z.string().check((context) => {
+const userPassword = z.string().check((context) => {
   const { value } = context;
   // eslint-disable-next-line no-control-regex -- control characters are what is refused
   if (value === "" || value.length > PASSWORD_MAX || /[\u0000-\u001f\u007f]/.test(value))
@@ -261,13 +261,13 @@ const password = z.string().check((context) => {
 });
 const userTerms = { isAdmin: z.boolean().optional(), expiryTime: instant.optional() };
 
-export const addUserBody = z.strictObject({ name: userName, password, ...userTerms });
-export const updateUserBody = z.strictObject({ password: password.optional(), ...userTerms });
+export const addUserBody = z.strictObject({ name: userName, password: userPassword, ...userTerms });
+export const updateUserBody = z.strictObject({ password: userPassword.optional(), ...userTerms });
 
 /** A user as the app takes it, or why its time cannot be that. */
-export const userOf = (name: string, body: z.output<typeof updateUserBody>, now: string): UserSpec | Rejection => {
+export const userOf = (user: string, body: z.output<typeof updateUserBody>, now: string): UserSpec | Rejection => {
   if (body.expiryTime !== undefined && body.expiryTime <= now) return badValue("expiryTime", body.expiryTime, "expected a time that is still to come");
-  return { name, isAdmin: body.isAdmin ?? false, ...present({ password: body.password, expiresAt: body.expiryTime }) };
+  return { name: user, isAdmin: body.isAdmin ?? false, ...present({ password: body.password, expiresAt: body.expiryTime }) };
 };
 
 export const rebootBody = z.strictObject({ rebootOption: deallocationOption.optional() });
@@ -291,10 +291,10 @@ export const newCertificate = (body: z.output<typeof certificateBody>): NewCerti
   if ("problem" in opened) return badValue(opened.problem, "(not shown)", opened.reason);
   const found = opened.certificates.find(({ thumbprint: one }) => one === wanted);
   if (!found) return badValue("thumbprint", wanted, `the data hold ${opened.certificates.slice(0, 3).map(({ thumbprint: one }) => one).join(", ")}`);
-  const name = { thumbprint: wanted, thumbprintAlgorithm: algorithm, publicData: found.publicData };
-  if (certificateFormat === "cer") return name;
+  const certificate = { thumbprint: wanted, thumbprintAlgorithm: algorithm, publicData: found.publicData };
+  if (certificateFormat === "cer") return certificate;
   if (!found.hasPrivateKey) return badValue("data", "(not shown)", "the file holds no private key of the certificate: add it in the format cer");
-  return { ...name, secret: { data, password: password ?? "" } };
+  return { ...certificate, secret: { data, password: password ?? "" } };
 };
 
 // ---------------------------------------------------------------- work items and jobs
@@ -492,11 +492,11 @@ export type TaskBody = z.output<typeof taskBody>;
 /** PUT: the constraints as a whole, what is missing by its default; the environment where it is given (seed: it may be). */
 export const taskUpdateBody = z.strictObject({ taskConstraints: taskBody.shape.taskConstraints, environmentSettings: environmentSettings.optional() });
 
-export const taskUpdate = ({ taskConstraints, environmentSettings: environment }: z.output<typeof taskUpdateBody>): TaskUpdate => ({
+export const taskUpdate = ({ taskConstraints: constraints, environmentSettings: environment }: z.output<typeof taskUpdateBody>): TaskUpdate => ({
   ...present({
-    maxWallClockMs: taskConstraints?.maxWallClockTime,
-    retentionMs: taskConstraints?.retentionTime,
-    maxTaskRetryCount: taskConstraints?.maxTaskRetryCount,
+    maxWallClockMs: constraints?.maxWallClockTime,
+    retentionMs: constraints?.retentionTime,
+    maxTaskRetryCount: constraints?.maxTaskRetryCount,
     environment,
   }),
 });

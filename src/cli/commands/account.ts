@@ -124,7 +124,7 @@ async function mustBeEmpty(call: Invocation, name: string): Promise<void> {
   }
 }
 
-const some = async (list: AsyncIterable<unknown>): Promise<boolean> => {
-  for await (const _ of list) return true;
+const some = async (items: AsyncIterable<unknown>): Promise<boolean> => {
+  for await (const _ of items) return true;
   return false;
 };

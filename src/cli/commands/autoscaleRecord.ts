@@ -100,10 +100,10 @@ const rowsOf = ({ name, value, looks }: Step): (readonly [string | undefined, st
 const short = (value: string | undefined): string | undefined => (value !== undefined && value.length > 40 ? `${value.slice(0, 37)}...` : value);
 
 function spellLook({ metric, method, window, presence, values }: Look, nowMs: number): string {
-  const when = window ? `, ${spell(nowMs - window.fromMs)} to ${window.toMs >= nowMs ? "now" : `${spell(nowMs - window.toMs)} ago`}` : "";
+  const span = window ? `, ${spell(nowMs - window.fromMs)} to ${window.toMs >= nowMs ? "now" : `${spell(nowMs - window.toMs)} ago`}` : "";
   const share = presence ? `, ${presence.present} of ${plural(presence.expected, "sample")} (${Math.round(presence.percent)} %)` : "";
   const found = values ? `, ${values.length === 0 ? "no values" : spellValues(values)}` : "";
-  return `${metric} ${method}${when}${share}${found}`;
+  return `${metric} ${method}${span}${share}${found}`;
 }
 
 const spellValues = (values: readonly number[]): string => {

@@ -88,7 +88,7 @@ const AHEAD = 16;
 type Beginning = { readonly bytes: Buffer } | { readonly error: unknown };
 
 const beginningOf = (client: Client, base: readonly string[], file: string): Promise<Beginning> =>
-  client.readFile(base, file, { offset: 0, length: CHUNK_BYTES }).then(({ bytes }) => ({ bytes }), (error: unknown) => ({ error }));
+  client.readFile(base, file, { offset: 0, length: CHUNK_BYTES }).then(({ bytes: read }) => ({ bytes: read }), (error: unknown) => ({ error }));
 
 async function headedLog(call: Invocation, client: Client, workItem: string, job: string, name: string, file: string, beginning: Beginning): Promise<void> {
   call.io.out(`==> ${name} <==\n`);
