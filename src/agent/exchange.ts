@@ -1,6 +1,7 @@
 // When to exchange with the service. Two requests may be under way: one waits for news and carries nothing, so that it never
 // holds anything back; one goes at once and carries what there is to report. Reports go out at once while they are few and
-// are gathered for some milliseconds while they are many. It never looks into requests or answers; tvm.ts does.
+// are gathered for some milliseconds while they are many. Each backs off by itself: a service whose disk is full cannot keep reports and
+// is there all the same. It never looks into requests or answers; tvm.ts does.
 import type { ExchangeAnswer, ExchangeRequest } from "../wire";
 import { exchangeAnswer } from "../wire";
 import type { Service } from "./service";
@@ -53,10 +54,8 @@ export function startExchange(options: ExchangeOptions): Exchange {
   const waitMs = Math.min(WAIT_MS, Math.floor(options.heartbeatMs / 2));
   const abort = new AbortController();
   const rate = reportRate();
+  const [carrying, waiting] = [idleLane(), idleLane()];
   let stopped = false;
-  let carrying = false;
-  let waiting = false;
-  let failures = 0;
   let lastCarriedAt = -Infinity;
   let lastAcceptedAt = performance.now();
   let silent = false;
@@ -75,65 +74,64 @@ export function startExchange(options: ExchangeOptions): Exchange {
     }, delayMs);
   };
 
-  let retryAt = 0;
   let waitAgainAt = 0;
   const look = (): void => {
     if (stopped) return;
     const now = performance.now();
-    if (now < retryAt) return wakeIn(retryAt - now);
-    if (options.hasPayload() && !carrying) {
-      const gather = rate.many(now) ? lastCarriedAt + GATHER_MS - now : 0;
-      if (gather > 0.5) wakeIn(Math.ceil(gather));
+    if (options.hasPayload() && !carrying.busy) {
+      const gather = rate.many(now) ? lastCarriedAt + GATHER_MS : 0;
+      const left = Math.max(gather, carrying.retryAt) - now;
+      if (left > 0.5) wakeIn(Math.ceil(left));
       else void sendPayload();
     }
-    if (waiting) return;
+    if (waiting.busy) return;
+    if (now < waiting.retryAt) return wakeIn(waiting.retryAt - now);
     const quietFor = now - lastCarriedAt;
-    if (carrying || (quietFor < QUIET_MS && !options.hungry())) return wakeIn(QUIET_MS);
+    if (carrying.busy || (quietFor < QUIET_MS && !options.hungry())) return wakeIn(QUIET_MS);
     if (now < waitAgainAt) return wakeIn(waitAgainAt - now);
     void waitForNews();
   };
 
   const sendPayload = async (): Promise<void> => {
-    carrying = true;
     lastCarriedAt = performance.now();
-    await once(0, true);
-    carrying = false;
+    await once(carrying, 0);
     look();
   };
   const waitForNews = async (): Promise<void> => {
-    waiting = true;
     // After a failure the first request asks for an answer at once: it finds out whether the service is back.
-    await once(failures > 0 ? 0 : waitMs, false);
-    waiting = false;
+    await once(waiting, waiting.failures > 0 ? 0 : waitMs);
     look();
   };
 
-  const once = async (wait: number, carry: boolean): Promise<void> => {
+  const once = async (lane: Lane, wait: number): Promise<void> => {
+    lane.busy = true;
     const sentAt = performance.now();
-    const outgoing = options.build(wait, carry);
+    const outgoing = options.build(wait, lane === carrying);
     try {
       const answer = await options.service.post("/agent/exchange", outgoing.body, { authorization: `TVM ${options.credential}`, timeoutMs: wait + ANSWER_MS, signal: abort.signal });
       if (stopped) return;
       if (answer.status === 401 || answer.status === 403 || answer.status === 410) return refused(answer.status);
       if (answer.status < 200 || answer.status > 299) throw new Error(`status ${answer.status}`);
       const news = exchangeAnswer.parse(answer.body);
-      failures = 0;
+      lane.failures = 0;
       lastAcceptedAt = Math.max(lastAcceptedAt, sentAt);
       silent = false;
       outgoing.accepted();
       const told = options.onAnswer(news);
       if (wait > PAUSE_MS && !told && performance.now() - sentAt < PAUSE_MS) waitAgainAt = performance.now() + PAUSE_MS;
     } catch (error) {
-      if (!stopped) failed(error as Error);
+      if (!stopped) failed(lane, error as Error);
+    } finally {
+      lane.busy = false;
     }
   };
 
-  const failed = (error: Error): void => {
+  const failed = (lane: Lane, error: Error): void => {
     // A single failure is a kept connection that the other side just closed.
-    if (++failures === 2) options.log(`the service cannot be reached: ${error.message}`);
+    if (++lane.failures === 2) options.log(`${lane === carrying ? "the service takes no reports" : "the service cannot be reached"}: ${error.message}`);
     const cap = Math.min(BACKOFF_MAX_MS, options.heartbeatMs / 3);
-    const backoff = Math.min(cap, BACKOFF_FIRST_MS * 2 ** Math.min(failures, 10));
-    retryAt = performance.now() + backoff * (0.5 + Math.random() / 2);
+    const backoff = Math.min(cap, BACKOFF_FIRST_MS * 2 ** Math.min(lane.failures, 10));
+    lane.retryAt = performance.now() + backoff * (0.5 + Math.random() / 2);
   };
   const refused = (status: number): void => {
     stop();
@@ -167,6 +165,15 @@ export function startExchange(options: ExchangeOptions): Exchange {
     stop,
   };
 }
+
+/** One of the two requests that may be under way. */
+interface Lane {
+  busy: boolean;
+  failures: number;
+  /** Not before then. */
+  retryAt: number;
+}
+const idleLane = (): Lane => ({ busy: false, failures: 0, retryAt: 0 });
 
 /** Whether reports come fast at present: two windows of RATE_MS, the running one and the one before. */
 function reportRate(): { count(now: number): void; many(now: number): boolean } {

@@ -5,7 +5,8 @@ import { type Rejection, isRejection, rejection } from "../domain/decider";
 import { isCredential } from "../app/agents";
 import { Busy } from "../app/execute";
 import { managerOf } from "../app/managers";
-import type { NoRoom, Ports } from "../ports";
+import { isNoRoom } from "../app/noRoom";
+import type { Ports } from "../ports";
 import { type Attempts, attempts } from "./attempts";
 import { type Principal, authenticate, authorize, withinJob } from "./auth";
 import { readConditions } from "./conditions";
@@ -46,7 +47,7 @@ const settled = async (exchange: Exchange, run: () => Promise<Answer | Rejection
     answer = await run();
   } catch (error) {
     if (error instanceof Busy) return problem(exchange, rejection("ServerBusy", "Others keep changing the same resource: try again."));
-    if ((error as Partial<NoRoom> | undefined)?.noRoom === true) {
+    if (isNoRoom(error)) {
       ports.log.error("The disk is full: a request was refused.", { requestId: exchange.requestId, method: request.method });
       return problem(exchange, diskFull);
     }

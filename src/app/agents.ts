@@ -14,9 +14,10 @@ import type { Assignment, CertificatesAnswer, ExchangeAnswer, ExchangeRequest, F
 import { PROTOCOL_VERSION } from "../wire";
 import { filesOf } from "./certificates";
 import { Busy, execute, load } from "./execute";
-import { type Said, writeHeartbeat } from "./heartbeats";
+import { type Said, moveHeartbeat, writeHeartbeat } from "./heartbeats";
 import { HOLD_MAX } from "./holding";
 import { managerToken } from "./managers";
+import { isNoRoom } from "./noRoom";
 import { forgetTvm } from "./react";
 import { scalingOf } from "./scaling";
 import { openFiles } from "./secrets";
@@ -231,7 +232,13 @@ const saidBy = (ports: Ports): Map<string, number> => {
 
 const sayCapacity = async (ports: Ports, tvm: string, capacity: number): Promise<void> => {
   if (saidBy(ports).get(tvm) === capacity) return;
-  await wake(ports, [{ pool: parentOf(tvm), tvms: [{ tvm, capacity }] }]);
+  try {
+    await wake(ports, [{ pool: parentOf(tvm), tvms: [{ tvm, capacity }] }]);
+  } catch (error) {
+    // A hint: it is said again with the next exchange.
+    if (isNoRoom(error)) return;
+    throw error;
+  }
   saidBy(ports).set(tvm, capacity);
 };
 
@@ -405,7 +412,10 @@ const heard = async (ports: Ports, tvm: string, boot: number, at: string, exchan
   const last = map.get(tvm);
   // A clock that was set back must not make a heartbeat that was written count for hours.
   if (last?.boot === boot && (last.exchanged || !exchanged) && Math.abs(now - last.at) < HEARTBEAT_WRITE_MS && !said.readings) return;
-  await writeHeartbeat(ports, tvm, boot, at, exchanged, said);
+  // The first is what uses the join code up: that must be written.
+  if (last?.boot === boot && last.exchanged) {
+    if (!(await moveHeartbeat(ports, tvm, boot, at, said))) return;
+  } else await writeHeartbeat(ports, tvm, boot, at, exchanged, said);
   map.set(tvm, { boot, at: now, exchanged });
 };
 

@@ -2,8 +2,9 @@
 // and again by itself is parked, with an alarm, so that it does not hold up the others; the sweep tries it again. None is dropped.
 import { accountOf, keyOf } from "../domain/ids";
 import { addMs } from "../domain/time";
-import type { Commit, NoRoom, Ports } from "../ports";
+import type { Commit, Ports } from "../ports";
 import { type ParkedRow, parked } from "../views/errands";
+import { isNoRoom } from "./noRoom";
 import { projectFeed } from "./project";
 import { reactTo } from "./react";
 
@@ -24,7 +25,7 @@ export const followFeed = async (ports: Ports, commits: readonly Commit[], failu
     try {
       await takeIn(ports, list, at);
     } catch (error) {
-      if ((error as Partial<NoRoom> | undefined)?.noRoom === true) throw error;
+      if (isNoRoom(error)) throw error;
       failed.push({ list, error });
     }
   }

@@ -6,6 +6,7 @@ import type { Ports } from "../ports";
 import { type HeartbeatRow, heartbeats } from "../views/errands";
 import type { ExchangeRequest, Readings } from "../wire";
 import { Busy } from "./execute";
+import { isNoRoom } from "./noRoom";
 
 /** What an exchange may say of the TVM beside its tasks. */
 export type Said = Pick<ExchangeRequest, "ran" | "readings">;
@@ -25,6 +26,27 @@ export const writeHeartbeat = async (ports: Ports, tvm: string, boot: number, at
   }
   throw new Busy(`The heartbeat of ${tvm} met a conflict ${TRIES} times.`);
 };
+
+// When a heartbeat last found no room on the disk, by steady time. One process writes where disks may be full.
+const refusedAt = new WeakMap<Ports["views"], number>();
+
+/**
+ * As `writeHeartbeat`, but for one that is only to be moved on: when there is no room for it, the TVM goes on all the same, for else it would
+ * end its tasks. What it has measured meanwhile is lost. False: it was not written.
+ */
+export const moveHeartbeat = async (ports: Ports, tvm: string, boot: number, at: string, said: Said): Promise<boolean> => {
+  try {
+    await writeHeartbeat(ports, tvm, boot, at, true, said);
+    return true;
+  } catch (error) {
+    if (!isNoRoom(error)) throw error;
+    refusedAt.set(ports.views, ports.clock.steady());
+    return false;
+  }
+};
+
+/** For how long, in milliseconds, every heartbeat has been written: silence of more than that proves nothing. */
+export const heartbeatsKeptMs = ({ clock, views }: Pick<Ports, "clock" | "views">): number => clock.steady() - (refusedAt.get(views) ?? -Infinity);
 
 interface Heard {
   readonly tvm: string;

@@ -17,6 +17,7 @@ import { LOST_AFTER_MS } from "./agents";
 import { tryEndCertificate } from "./certificates";
 import { execute, loadAll } from "./execute";
 import { retryParked } from "./feed";
+import { heartbeatsKeptMs } from "./heartbeats";
 import { reportMissing } from "./missing";
 import { takeStill } from "./react";
 import { UPLOADS, UPLOAD_MS } from "./tvmFiles";
@@ -41,7 +42,7 @@ export const sweep = async (ports: Ports, at: string): Promise<void> => {
 
 const loseSilentTvms = async (ports: Ports, at: string): Promise<void> => {
   await pullBackHeartbeats(ports);
-  if (!isClockTrusted(ports)) return;
+  if (!isClockTrusted(ports) || heartbeatsKeptMs(ports) < LOST_AFTER_MS) return;
   const deadline = addMs(at, -LOST_AFTER_MS);
   const oldest = await ports.views.query(heartbeats, { index: "at", prefix: "", limit: SWEEP_MAX });
   for (const { row } of oldest) {

@@ -156,6 +156,27 @@ test("without contact for too long it ends its own tasks, and comes back", async
   expect(world.read(tvm, "shared", "runs")).toBe("run\n");
 });
 
+test("a service that has no room for reports is there all the same: nothing is ended, and they are handed in when it has", async () => {
+  world = await openWorld({ heartbeatMs: 1_000, selfStopMs: 2_000 });
+  await world.startAgent();
+  const fake = world.service.tvm(tvm);
+  const long = await submit("while [ ! -e $WATASK_TVM_ROOT_DIR/shared/gate ]; do sleep 0.1; done", { task: "long" });
+  await world.started(tvm, long.key);
+  fake.refuseReports = 503;
+  const short = await submit("exit 0");
+  await eventually(() => fake.exchanges.at(-1)?.holding.some(({ key }) => key === short.key));
+  // Each of these waits for half a second at least.
+  const waits = (): number => fake.exchanges.filter(({ waitMs }) => waitMs > 0).length;
+  const before = waits();
+  await eventually(() => waits() > before + 8);
+  expect(world.reportsOf(tvm, short.key)).toEqual([]);
+  expect(world.taskProcesses(tvm).length).toBeGreaterThan(0);
+  fake.refuseReports = undefined;
+  expect(await world.ended(tvm, short.key)).toMatchObject({ exitCode: 0 });
+  fs.writeFileSync(path.join(world.root(tvm), "shared", "gate"), "");
+  expect(await world.ended(tvm, long.key)).toMatchObject({ exitCode: 0 });
+});
+
 test("stop ends a running attempt without a report", async () => {
   world = await openWorld();
   await world.startAgent();

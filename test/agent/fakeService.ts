@@ -29,6 +29,8 @@ export interface FakeTvm {
   leave: boolean;
   /** Answer exchanges and joins with this status instead. */
   refuse: number | undefined;
+  /** Answer exchanges that carry reports with this status instead: there is no room to keep them. */
+  refuseReports: number | undefined;
 }
 
 export interface Blob {
@@ -60,7 +62,7 @@ export async function startFakeService(options: FakeOptions) {
     if (!known) {
       known = {
         name, joined: undefined, joins: 0, assigned: new Map(), reports: [], exchanges: [], removeFolders: new Set(), removedFolders: [], files: new Map(),
-        fileAnswers: new Map(), startTask: undefined, certificates: [], certificateFaults: [], leave: false, refuse: undefined,
+        fileAnswers: new Map(), startTask: undefined, certificates: [], certificateFaults: [], leave: false, refuse: undefined, refuseReports: undefined,
       };
       tvms.set(name, known);
     }
@@ -125,6 +127,7 @@ export async function startFakeService(options: FakeOptions) {
     const one = tvm(name);
     if (one.refuse !== undefined) return { status: one.refuse };
     if (authorization !== `TVM secret~${name}~${boot}` || request.boot !== Number(boot)) throw new Error(`authorization ${authorization}`);
+    if (one.refuseReports !== undefined && request.reports.length > 0) return { status: one.refuseReports };
     takeIn(one, request);
     const until = Date.now() + request.waitMs;
     const seen = new Set([...one.removeFolders, ...one.files.keys()]);

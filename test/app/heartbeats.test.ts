@@ -66,6 +66,51 @@ const joinsUnanswered = async (order: MachineOrder, meanwhile = async (): Promis
   await expect(agentFor(world, order).join()).rejects.toThrow("the connection is gone");
 };
 
+describe("without room on the disk", () => {
+  /** Nothing can be written until it is given back. */
+  const fill = (): (() => void) => {
+    const { views, eventStore, bus } = world.ports;
+    const [write, append, send] = [views.write, eventStore.append, bus.send];
+    const refuse = (): Promise<never> => Promise.reject(Object.assign(new Error("The disk is full."), { noRoom: true }));
+    views.write = eventStore.append = bus.send = refuse;
+    return () => {
+      Object.assign(views, { write });
+      Object.assign(eventStore, { append });
+      Object.assign(bus, { send });
+    };
+  };
+
+  test("a TVM that has nothing to report is answered, and is not missed when there is room again and it has not spoken yet", async () => {
+    const agent = await oneTvm();
+    const giveBack = fill();
+    for (let waited = 0; waited < 90_000; waited += 10_000) {
+      await world.pass(10_000);
+      expect(isRejection(await agent.send({ capacity: 3 }))).toBe(false);
+    }
+    giveBack();
+    await world.sweep();
+    expect((await tvmOf(agent)).phase).toBe("ready");
+    // Silent from then on, it is.
+    await world.pass(61_000);
+    await world.sweep();
+    expect((await tvmOf(agent)).phase).toBe("unknown");
+  });
+
+  test("what it reports is refused, so that it keeps it; and its join code is not good for longer", async () => {
+    const agent = await oneTvm();
+    await world.pass(10_000);
+    const giveBack = fill();
+    await expect(agent.send({ reports: [{ kind: "startTaskStarted", run: 1, at: world.now() }] })).rejects.toMatchObject({ noRoom: true });
+    giveBack();
+    await reboot(agent);
+    await world.pump.untilQuiet();
+    const second = agentFor(world, orderOf());
+    await second.join();
+    fill();
+    await expect(second.send()).rejects.toMatchObject({ noRoom: true });
+  });
+});
+
 describe("late words", () => {
   test("of an earlier boot are not of the present one: its join may be asked for again, and it is missed", async () => {
     const agent = await oneTvm();

@@ -1,10 +1,11 @@
 // Full disks, with real processes and real file systems: a small one in memory is mounted where the service, or its TVMs, keep things, and
 // filled. Needs root; elsewhere the tests are skipped, and say so.
 import { execFileSync } from "node:child_process";
-import { chmodSync, closeSync, existsSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeSync } from "node:fs";
+import { chmodSync, closeSync, existsSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync, writeSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { ServiceError } from "../../src/cli/failures";
+import { switches } from "../faults/preload";
 import { testPfx } from "../standins/certificate";
 import { JOB, type Running, agentPids, allCompleted, newData, pool, removeData, start, stop, until, verify, workItem } from "../support/service";
 
@@ -141,6 +142,34 @@ const fill = (folder: string): (() => void) => {
   expect(await stop(service)).toBe(0);
   service = undefined;
   expect(await verify(data)).toMatchObject({ code: 0, found: { problems: 0 } });
+});
+
+(mayMount ? test : test.skip)("the service's disk is full for longer than TVMs may be silent: they are not, and no task is ended", async () => {
+  smallDisk(data, 24, "755");
+  smallDisk(path.join(data, "tvms"), 8, "711");
+  const times = { heartbeatMs: 1_000, selfStopMs: 4_000, lostAfterMs: 6_000 };
+  service = await start(data, [], switches(data, { shortTimes: times }));
+  const { client } = service;
+  await pool(client, "main", 2, 2);
+  await workItem(client, "w", "main");
+  // Ends when its folder says so; the others end while the disk is full.
+  const gate = "$WATASK_TVM_ROOT_DIR/shared/gate";
+  await client.addTask("w", JOB, { name: "long", commandLine: `/bin/sh -c 'until [ -e ${gate} ]; do sleep 0.1; done'` });
+  await client.addTasks("w", JOB, Array.from({ length: 2 }, (_, index) => ({ name: `short${index}`, commandLine: "/bin/sh -c 'sleep 1'" })));
+  const long = await until(async () => {
+    const task = await client.getTask("w", JOB, "long");
+    return task.state === "running" && (await client.counts("w", JOB)).running === 3 ? task : undefined;
+  }, "all run");
+  const giveBack = fill(data);
+  const since = Date.now();
+  await until(async () => Date.now() > since + 2 * times.lostAfterMs, "it has been full for long enough");
+  giveBack();
+  await until(async () => (await client.counts("w", JOB)).completed === 2, "the short ones are told");
+  const { tvmName } = (await client.getTask("w", JOB, "long")).tvmInfo as { tvmName: string };
+  writeFileSync(path.join(data, "tvms", "local", "main", tvmName.toLowerCase(), "shared", "gate"), "");
+  expect(await allCompleted(client, "w", 3)).toMatchObject({ completed: 3, failed: 0, retries: 0, requeues: 0 });
+  expect((await client.getTask("w", JOB, "long")).executionInfo?.startTime).toBe(long.executionInfo?.startTime);
+  expect(service.said()).not.toContain("was not heard of for too long");
 });
 
 (mayMount ? test : test.skip)("a TVM's disk is full: its task ends with DiskFull, and with room again the TVM works on at the same boot", async () => {
