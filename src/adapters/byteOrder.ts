@@ -14,6 +14,9 @@ export function compareBytes(a: string, b: string): number {
 
 /** The first string after all strings that begin with `prefix`; undefined when there is none. */
 export function endOfPrefix(prefix: string): string | undefined {
+  // The usual case: it ends with a character of one unit that is followed by another such.
+  const unit = prefix.charCodeAt(prefix.length - 1);
+  if (unit < 0xd7ff) return prefix.slice(0, -1) + String.fromCharCode(unit + 1);
   const points = Array.from(prefix, (character) => character.codePointAt(0)!);
   while (points.length > 0) {
     const last = points.pop()!;

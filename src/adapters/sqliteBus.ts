@@ -196,10 +196,11 @@ function nextOfLane(db: Sqlite, queue: string, inbox: Inbox, max: number): Messa
   return [];
 }
 
+const noLaneSql = `SELECT ${columns} FROM messages WHERE queue = ? AND lane IS NULL ORDER BY sequence LIMIT ?`;
+const laneSql = `SELECT ${columns} FROM messages WHERE queue = ? AND lane = ? ORDER BY sequence LIMIT ?`;
+
 function ofLane(db: Sqlite, queue: string, lane: string, max: number): MessageRow[] {
-  const select = (which: string) =>
-    db.statement(`SELECT ${columns} FROM messages WHERE queue = ? AND lane ${which} ORDER BY sequence LIMIT ?`);
-  const rows = lane === "" ? select("IS NULL").all(queue, max) : select("= ?").all(queue, lane, max);
+  const rows = lane === "" ? db.statement(noLaneSql).all(queue, max) : db.statement(laneSql).all(queue, lane, max);
   return rows as unknown as MessageRow[];
 }
 

@@ -68,13 +68,13 @@ export function sqliteEventStore(db: Sqlite): EventStore & FeedSource {
     },
 
     async history(stream) {
-      return rowsOf(db, `SELECT ${columns} FROM commits WHERE stream = ? ORDER BY version`, stream).map(toCommit);
+      return rowsOf(db, historySql, stream).map(toCommit);
     },
 
     async readFeed(position, limit) {
       const from = position === undefined ? 0 : Number(position);
       if (!Number.isSafeInteger(from) || from < 0) throw new Error("Unknown feed position.");
-      const rows = rowsOf(db, `SELECT ${columns} FROM commits WHERE position > ? ORDER BY position LIMIT ?`, from, limit);
+      const rows = rowsOf(db, feedSql, from, limit);
       return { commits: rows.map(toCommit), position: String(rows.at(-1)?.[0] ?? from) };
     },
 
@@ -89,6 +89,11 @@ export function sqliteEventStore(db: Sqlite): EventStore & FeedSource {
   };
 }
 
+const historySql = `SELECT ${columns} FROM commits WHERE stream = ? ORDER BY version`;
+const feedSql = `SELECT ${columns} FROM commits WHERE position > ? ORDER BY position LIMIT ?`;
+const beginSql = `INSERT INTO commits (${columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`;
+const continueSql = `INSERT INTO commits (${columns}) SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?
+  WHERE EXISTS (SELECT 1 FROM commits WHERE stream = ? AND version = ?) ON CONFLICT DO NOTHING`;
 const loadSql = `SELECT ${columns} FROM commits WHERE stream = ? AND version >=
   coalesce((SELECT max(version) FROM commits WHERE stream = ? AND snapshot IS NOT NULL), 1) ORDER BY version`;
 
@@ -113,10 +118,8 @@ function appendOne(db: Sqlite, commit: Commit, position: number, lost: Set<strin
   const sum = checksum(stream, version, commit.partition, commit.id, events, snapshot, commit.by);
   const values = [position, stream, version, commit.partition, commit.id, events, snapshot, commit.by, sum];
   const { changes } = version === 1
-    ? db.statement(`INSERT INTO commits (${columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`).run(...values)
-    : db.statement(`INSERT INTO commits (${columns}) SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?
-        WHERE EXISTS (SELECT 1 FROM commits WHERE stream = ? AND version = ?) ON CONFLICT DO NOTHING`)
-      .run(...values, stream, version - 1);
+    ? db.statement(beginSql).run(...values)
+    : db.statement(continueSql).run(...values, stream, version - 1);
   if (changes === 1) return "ok";
   const stored = db.statement("SELECT id FROM commits WHERE stream = ? AND version = ?").get(stream, version);
   if (stored?.["id"] === commit.id) return "ok";
@@ -140,21 +143,31 @@ function rowsOf(db: Sqlite, sql: string, ...values: (string | number)[]): Commit
 
 function toCommit(row: CommitRow): Commit {
   const [, stream, version, partition, id, events, snapshot, by] = row;
-  const fault = faultOf(row);
-  if (fault !== undefined) throw new Error(`Stream ${stream} version ${version} is damaged: ${fault}.`);
-  const commit = { stream, partition, version, id, events: JSON.parse(events) as StoredEvent[], by };
-  return snapshot === null ? commit : { ...commit, snapshot: JSON.parse(snapshot) as unknown };
+  if (isAltered(row)) throw damaged(stream, version, ALTERED);
+  try {
+    const commit = { stream, partition, version, id, events: JSON.parse(events) as StoredEvent[], by };
+    return snapshot === null ? commit : { ...commit, snapshot: JSON.parse(snapshot) as unknown };
+  } catch {
+    throw damaged(stream, version, NO_JSON);
+  }
 }
 
+const ALTERED = "what is stored is not what was written (the checksum differs)";
+const NO_JSON = "what is stored is not JSON";
+const damaged = (stream: string, version: number, fault: string): Error => new Error(`Stream ${stream} version ${version} is damaged: ${fault}.`);
+
+const isAltered = ([, stream, version, partition, id, events, snapshot, by, sum]: CommitRow): boolean => sum !== null && sum !== checksum(stream, version, partition, id, events, snapshot, by);
+
 /** What is wrong with a stored commit, if anything is: its bytes, or that they are no JSON. */
-function faultOf([, stream, version, partition, id, events, snapshot, by, sum]: CommitRow): string | undefined {
-  if (sum !== null && sum !== checksum(stream, version, partition, id, events, snapshot, by)) return "what is stored is not what was written (the checksum differs)";
+function faultOf(row: CommitRow): string | undefined {
+  const [, , , , , events, snapshot] = row;
+  if (isAltered(row)) return ALTERED;
   try {
     JSON.parse(events);
     if (snapshot !== null) JSON.parse(snapshot);
     return undefined;
   } catch {
-    return "what is stored is not JSON";
+    return NO_JSON;
   }
 }
 
@@ -171,7 +184,7 @@ export function scanCommits(db: Sqlite, problem: (stream: string, text: string) 
   let position = -1;
   let count = 0;
   for (;;) {
-    const rows = rowsOf(db, `SELECT ${columns} FROM commits WHERE position > ? ORDER BY position LIMIT ?`, position, scannedAtOnce);
+    const rows = rowsOf(db, feedSql, position, scannedAtOnce);
     for (const row of rows) {
       const fault = faultOf(row);
       if (fault !== undefined) problem(row[1], `version ${row[2]}: ${fault}`);

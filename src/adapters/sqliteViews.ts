@@ -14,10 +14,13 @@ interface Table {
   readonly name: string;
   readonly columns: readonly string[];
   readonly indexOf: readonly ((row: Row) => string | undefined)[];
+  readonly getSql: string;
   readonly selectSql: string;
   readonly insertSql: string;
   /** By the set of index columns that change, as bits: an update that leaves an index alone costs nothing there. */
   readonly updateSql: (string | undefined)[];
+  /** By index column and kind of query: a text that is made anew is hashed anew, which took longer than many a query. */
+  readonly findSql: (string | undefined)[];
 }
 
 const schema = `
@@ -40,8 +43,7 @@ export function sqliteViews(db: Sqlite): Views {
 
   return {
     async get<R extends Row>(view: ViewLayout<R>, keys: readonly { partition: string; id: string }[]) {
-      const { name } = tableOf(view);
-      const select = db.statement(`SELECT json FROM ${name} WHERE partition = ? AND id = ?`);
+      const select = db.statement(tableOf(view).getSql);
       return keys.map(({ partition, id }) => {
         const found = select.get(partition, id);
         return found === undefined ? undefined : parse<R>(view, found["json"] as string, `${partition} ${id}`);
@@ -56,7 +58,7 @@ export function sqliteViews(db: Sqlite): Views {
     },
 
     async query<R extends Row>(view: ViewLayout<R>, query: ViewQuery) {
-      return find(db, tableOf(view), query, "json")
+      return find(db, tableOf(view), query, true)
         .map(([key, json]) => ({ key: key!, row: parse<R>(view, json!, `index ${query.index}`) }));
     },
 
@@ -104,10 +106,12 @@ function openTable(db: Sqlite, view: AnyLayout): Table {
     name,
     columns,
     indexOf: indexes.map(([, indexOf]) => indexOf),
+    getSql: `SELECT json FROM ${name} WHERE partition = ? AND id = ?`,
     selectSql: `SELECT ${["row", "version", ...columns].join(", ")} FROM ${name} WHERE partition = ? AND id = ?`,
     insertSql: `INSERT INTO ${name} (${["partition", "id", "version", ...columns, "json"].join(", ")})
       VALUES (${"?, ".repeat(columns.length + 3)}?)`,
     updateSql: [],
+    findSql: [],
   };
   db.define(`
     CREATE TABLE IF NOT EXISTS ${name} (row INTEGER PRIMARY KEY, partition TEXT NOT NULL, id TEXT NOT NULL,
@@ -196,21 +200,24 @@ function moveCounter(db: Sqlite, view: string, partition: string, name: string, 
 }
 
 /** One seek into the index, then `limit` steps: the two lower (or upper) bounds are merged here, as SQLite would seek by one only. */
-function find(db: Sqlite, table: Table, query: ViewQuery, more?: "json"): (string | undefined)[][] {
-  const column = `ix_${query.index}`;
-  if (!table.columns.includes(column)) throw new Error(`${table.name} has no index ${query.index}.`);
-  const { prefix, after, reverse } = query;
+function find(db: Sqlite, table: Table, { index, prefix, after, reverse = false, limit }: ViewQuery, more = false): (string | undefined)[][] {
+  const column = table.columns.indexOf(`ix_${index}`);
+  if (column < 0) throw new Error(`${table.name} has no index ${index}.`);
   const end = endOfPrefix(prefix);
-  const bounds: [string, string][] = [];
-  if (after !== undefined && !reverse && compareBytes(after, prefix) >= 0) bounds.push([">", after]);
-  else bounds.push([">=", prefix]);
-  if (after !== undefined && reverse && (end === undefined || compareBytes(after, end) < 0)) bounds.push(["<", after]);
-  else if (end !== undefined) bounds.push(["<", end]);
-  const select = db.statement(`SELECT ${column}${more === undefined ? "" : `, ${more}`} FROM ${table.name}
-    WHERE ${bounds.map(([operator]) => `${column} ${operator} ?`).join(" AND ")}
-    ORDER BY ${column} ${reverse ? "DESC" : "ASC"} LIMIT ?`);
+  const beyond = after !== undefined && !reverse && compareBytes(after, prefix) >= 0;
+  const below = after !== undefined && reverse && (end === undefined || compareBytes(after, end) < 0) ? after : end;
+  const kind = Number(beyond) | (Number(below !== undefined) << 1) | (Number(reverse) << 2) | (Number(more) << 3);
+  const sql = (table.findSql[column * 16 + kind] ??= findSql(table.name, table.columns[column] as string, { beyond, bounded: below !== undefined, reverse, more }));
+  const select = db.statement(sql);
   select.setReturnArrays(true);
-  return select.all(...bounds.map(([, bound]) => bound), query.limit) as unknown as string[][];
+  const from = beyond ? (after as string) : prefix;
+  return (below === undefined ? select.all(from, limit) : select.all(from, below, limit)) as unknown as string[][];
+}
+
+function findSql(name: string, column: string, kind: { beyond: boolean; bounded: boolean; reverse: boolean; more: boolean }): string {
+  return `SELECT ${column}${kind.more ? ", json" : ""} FROM ${name}
+    WHERE ${column} ${kind.beyond ? ">" : ">="} ?${kind.bounded ? ` AND ${column} < ?` : ""}
+    ORDER BY ${column} ${kind.reverse ? "DESC" : "ASC"} LIMIT ?`;
 }
 
 function parse<R>(view: AnyLayout, json: string, where: string): R {
