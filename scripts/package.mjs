@@ -18,7 +18,11 @@ const from = path.resolve(root, values.from);
 const manifest = readJson(path.join(root, "package.json"));
 
 /** What the app must not reach: this machine's host, commands, agent and embedded composition, and what measures them. */
-const NOT_DEPLOYED = [/^src\/(host|cli|agent)\//, /^src\/(service|embedded)\.js$/, /^bench\//, /^test\//, /^src\/adapters\/(sqlite\w*|processMachines|folderFiles|fileAccounts)\.js$/];
+const NOT_DEPLOYED = [/^src\/(host|cli|agent)\//, /^src\/(service|embedded)\.js$/, /^bench\//, /^test\//, /^src\/adapters\/(sqlite\w*|processMachines|osProcesses|tvmFolders|folderFiles|fileAccounts)\.js$/];
+/** Said nowhere else. */
+const LICENCE_IN_README = { semaphore: "MIT" };
+/** What is in a package, for those who watch for known flaws. */
+const BILL = "sbom.cdx.json";
 /** The Functions runtime provides it. */
 const PROVIDED = new Set(["@azure/functions-core"]);
 
@@ -41,7 +45,9 @@ function packageApp(to) {
   cpSync(cloudInit, path.join(to, "infra", "cloud-init.yaml"));
   const dependencies = versions(packages);
   writeJson(path.join(to, "package.json"), { ...about(), main: "functions/*.js", engines: manifest.engines, dependencies });
-  writeJson(path.join(to, "package-lock.json"), lockOf(dependencies));
+  const lock = lockOf(dependencies);
+  writeJson(path.join(to, "package-lock.json"), lock);
+  writeJson(path.join(to, BILL), billOf(lock));
   console.log(`${path.relative(root, to)}: ${ways.size} files, ${Object.keys(dependencies).length} dependencies`);
 }
 
@@ -54,6 +60,7 @@ function packageAgent(to) {
   const lock = lockOf(dependencies);
   for (const name of Object.keys(lock.packages)) if (name !== "") cpSync(path.join(root, name), path.join(to, name), { recursive: true });
   writeJson(path.join(to, "package.json"), { ...about(), name: "batchledger-agent", engines: manifest.engines, dependencies });
+  writeJson(path.join(to, BILL), billOf({ ...lock, name: "batchledger-agent" }));
   console.log(`${path.relative(root, to)}: ${ways.size} files, ${Object.keys(dependencies).length} dependencies`);
 }
 
@@ -97,6 +104,23 @@ function lockOf(dependencies) {
   const own = { name: manifest.name, version: manifest.version, license: manifest.license, dependencies, engines: manifest.engines };
   const packages = Object.fromEntries([...kept].sort(([a], [b]) => (a < b ? -1 : 1)));
   return { name: manifest.name, version: manifest.version, lockfileVersion: lock.lockfileVersion, requires: true, packages: { "": own, ...packages } };
+}
+
+/**
+ * The bill of materials (CycloneDX) of what this lock file brings: names, versions, digests, licences. npm has a command for it, which names
+ * a time and a random number in each: the same release would never be the same twice.
+ */
+function billOf({ name, version, packages }) {
+  const components = Object.entries(packages).filter(([where]) => where !== "").map(([where, entry]) => {
+    const full = where.slice(where.lastIndexOf("node_modules/") + "node_modules/".length);
+    const [group, own] = full.startsWith("@") ? full.split("/") : [undefined, full];
+    const [algorithm, digest] = entry.integrity.split("-");
+    return {
+      type: "library", "bom-ref": `${full}@${entry.version}#${where}`, ...(group === undefined ? {} : { group }), name: own, version: entry.version, purl: `pkg:npm/${full.replace("@", "%40")}@${entry.version}`,
+      hashes: [{ alg: algorithm.replace("sha", "SHA-"), content: Buffer.from(digest, "base64").toString("hex") }], licenses: [{ expression: entry.license ?? LICENCE_IN_README[full] }],
+    };
+  });
+  return { bomFormat: "CycloneDX", specVersion: "1.5", version: 1, metadata: { component: { type: "application", "bom-ref": `${name}@${version}`, name, version, licenses: [{ expression: manifest.license }] } }, components };
 }
 
 /** As Node finds it: beside the one that needs it, or in a folder further up. */

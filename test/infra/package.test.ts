@@ -53,6 +53,24 @@ test("its dependencies are the production ones that it requires, locked as here,
   expect(Object.entries(packages).filter(([, { dev, hasInstallScript }]) => dev === true || hasInstallScript === true)).toEqual([]);
 });
 
+test("each package says what it is made of: a bill of materials, the same each time, with every dependency's version, digest and licence", () => {
+  for (const folder of ["dist-app", "dist-agent"]) {
+    const bill = json(folder, "sbom.cdx.json") as unknown as { bomFormat: string; components: { group?: string; name: string; version: string; hashes: { alg: string; content: string }[]; licenses: { expression: string }[] }[] };
+    expect(bill.bomFormat).toBe("CycloneDX");
+    const named = bill.components.map(({ group, name, version }) => `${group === undefined ? "" : `${group}/`}${name}@${version}`);
+    const { packages } = JSON.parse(readFileSync(path.join(root, "package-lock.json"), "utf8")) as { packages: Record<string, { version: string; integrity: string }> };
+    for (const [index, { hashes, licenses }] of bill.components.entries()) {
+      const [name] = named[index]!.split(/(?!^)@/);
+      const candidates = Object.entries(packages).filter(([where]) => where.endsWith(`node_modules/${name as string}`)).map(([, { integrity }]) => Buffer.from(integrity.slice("sha512-".length), "base64").toString("hex"));
+      expect([hashes[0]?.alg, candidates.includes(hashes[0]?.content ?? "")]).toEqual(["SHA-512", true]);
+      expect(licenses[0]?.expression).toEqual(expect.any(String));
+    }
+    const locked = folder === "dist-app" ? Object.keys(json(folder, "package-lock.json")["packages"] as object).length - 1 : globSync("node_modules/{*,@*/*}/package.json", { cwd: at(folder) }).length;
+    expect(named).toHaveLength(locked);
+    expect(JSON.stringify(bill)).not.toMatch(/timestamp|serialNumber/);
+  }
+});
+
 test("the local host loads exactly that folder: every function is there, and the API answers", () => {
   symlinkSync(path.join(root, "node_modules"), at("dist-app", "node_modules"));
   const runner = `
