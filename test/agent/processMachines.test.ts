@@ -143,7 +143,8 @@ test("a dead agent's tasks are gone, its TVM is told lost once, and the next boo
   process.kill(agent, "SIGSTOP");
   for (const pid of all.reverse()) process.kill(pid, "SIGKILL");
   await eventually(() => lost.length > 0);
-  expect(marked("tvm-1")).toEqual([]);
+  // Killed, which takes a busy machine a moment.
+  await eventually(() => marked("tvm-1").length === 0);
   expect(lost).toEqual([{ tvm: "tvm-1", boot: 1 }]);
   service.tvm("tvm-1").assigned.clear();
   await first.ensure([order("tvm-1", 2)]);
@@ -172,7 +173,7 @@ test("removing a TVM ends its tasks and files; the process goes with its last", 
   await eventually(() => marked("tvm-1").length >= 3);
   const pid = records()[0]?.pid ?? 0;
   await first.remove(account, pool, ["tvm-1", "never-heard-of"]);
-  expect(marked("tvm-1")).toEqual([]);
+  await eventually(() => marked("tvm-1").length === 0);
   expect(fs.readdirSync(path.dirname(rootOf("tvm-1"))).filter((name) => name.startsWith("tvm-1"))).toEqual([]);
   expect((await first.list(account, pool)).map((left) => left.tvm)).toEqual(["tvm-2"]);
   await first.remove(account, pool, ["tvm-2"]);
