@@ -33,12 +33,22 @@ export function signal(pid: number, what: NodeJS.Signals | 0): boolean {
   }
 }
 
-/** Task processes that outlived their agent: marked by the TVM's root in their environment, or running as its user. */
+/** Whoever forks faster than this is looked for is not caught up with. */
+const PASSES_MAX = 50;
+
+/** Kills task processes that outlived their agent. They may be forking: it looks again until all that it sees have been killed. */
 export function killLeftovers(tvm: { readonly root: string; readonly uid?: number }): void {
-  for (let pass = 0; pass < 5; pass++) {
-    const victims = listProcesses().filter((pid) => (tvm.uid !== undefined && userOf(pid) === tvm.uid) || readText(`/proc/${pid}/environ`)?.split("\0").includes(`WATASK_TVM_ROOT_DIR=${tvm.root}`));
-    if (!victims.some((pid) => startTicksOf(pid) !== 0 && signal(pid, "SIGKILL"))) return;
+  const killed = new Set<number>();
+  for (let pass = 0; pass < PASSES_MAX; pass++) {
+    const fresh = leftoversOf(tvm).filter((pid) => !killed.has(pid) && startTicksOf(pid) !== 0);
+    if (fresh.length === 0) return;
+    for (const pid of fresh) if (signal(pid, "SIGKILL")) killed.add(pid);
   }
+}
+
+/** Marked by the TVM's root in their environment, or running as its user. */
+function leftoversOf({ root, uid }: { readonly root: string; readonly uid?: number }): number[] {
+  return listProcesses().filter((pid) => (uid !== undefined && userOf(pid) === uid) || readText(`/proc/${pid}/environ`)?.split("\0").includes(`WATASK_TVM_ROOT_DIR=${root}`));
 }
 
 /** Its exit code; 127 when there is no such program. */

@@ -50,7 +50,8 @@ describe.each(kinds)("the %s helper", (kind) => {
   const last = <K extends HelperEvent["kind"]>(id: string, what: K): Promise<HelperEvent & { kind: K }> =>
     eventually(() => events.find((event): event is HelperEvent & { kind: K } => event.id === id && event.kind === what), () => `${what} of ${id}: ${JSON.stringify(events)}`);
   const outputOf = (started: StartOrder): string => fs.readFileSync(started.stdout, "utf8");
-  const alive = (mark: string): number => processes().filter((one) => variableOf(one.pid, "MARK") === mark).length;
+  const marked = (mark: string) => processes().filter((one) => variableOf(one.pid, "MARK") === mark);
+  const alive = (mark: string): number => marked(mark).length;
 
   test("tells start and end, and keeps output in two files", async () => {
     const before = Date.now();
@@ -158,6 +159,7 @@ describe.each(kinds)("the %s helper", (kind) => {
     const kept = start(["sh", "-c", "sleep 1000 & exit 0"], { env, keepGroup: true });
     await last(kept.id, "ended");
     expect(alive(env.MARK)).toBe(1);
+    for (const { pid } of marked(env.MARK)) process.kill(pid, "SIGKILL");
   });
 
   test("kills every descendant when its input ends, also one that left the session", async () => {

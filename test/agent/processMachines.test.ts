@@ -134,9 +134,9 @@ test("a restarted service finds the agents that went on, and misses those that d
 test("a dead agent's tasks are gone, its TVM is told lost once, and the next boot keeps the files", async () => {
   const first = machines();
   await first.ensure([order("tvm-1")]);
-  const one = assignment("touch $WATASK_TVM_ROOT_DIR/shared/kept; setsid sleep 1000 & setsid setsid sleep 1000 & sleep 1000");
+  const one = assignment("touch $WATASK_TVM_ROOT_DIR/shared/kept; for n in 1 2 3 4 5 6 7 8 9; do setsid sleep 1000 & setsid setsid sleep 1000 & done; sleep 1000");
   service.assign("tvm-1", one);
-  await eventually(() => marked("tvm-1").length >= 4);
+  await eventually(() => marked("tvm-1").length >= 20);
   // Helpers and agent at one blow: nobody is left to clean up but the adapter.
   const agent = records()[0]?.pid ?? 0;
   const all = [agent, ...processes().filter((process) => process.parent === agent).map((process) => process.pid)];
