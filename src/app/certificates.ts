@@ -2,7 +2,7 @@
 // port of its own and named here by the edition that its event has: it is on its way through, and never written down or logged.
 import { type Certificate, type CertificateCommand, certificate, referable, sameCertificate, visibilityOf } from "../domain/certificate";
 import { type Rejection, isRejection, rejection } from "../domain/decider";
-import { certificateKey, certificateStream } from "../domain/ids";
+import { certificateKey, certificateStream, poolStream } from "../domain/ids";
 import type { CertificateReference } from "../domain/pool";
 import type { CertificatePlace, Pkcs12, Ports } from "../ports";
 import { type CertificateRow, certificates } from "../views/certificates";
@@ -129,6 +129,17 @@ export const lostReferences = async (ports: Ports, account: string, references: 
   }
   const after = states.some(({ phase }) => phase === "deleting") ? await statesOf(ports, account, references) : states;
   return references.filter((_, index) => ["absent", "retired"].includes((after[index] as Certificate).phase));
+};
+
+/** Said again by the feed: whoever gave the pool its references may have ended before it asked once more. */
+export const dropLostReferences = async (ports: Ports, pool: string, at: string): Promise<void> => {
+  const stream = poolStream(pool);
+  const { state } = await load(ports, "pool", stream);
+  if (state.phase !== "active") return;
+  const lost = await lostReferences(ports, state.account, state.spec.certificateReferences, at);
+  if (lost.length === 0) return;
+  ports.log.warn("a pool referred to certificates that were deleted: it does not any more", { pool, certificates: lost.map(({ thumbprint }) => thumbprint) });
+  await execute(ports, "pool", "service", { stream, command: { type: "DropCertificates", at, certificates: lost } });
 };
 
 // ---------------------------------------------------------------- what TVMs get

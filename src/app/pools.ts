@@ -84,9 +84,7 @@ export const updatePool = async (
   if (refusal) return refusal;
   const startTask = change.startTask ? { startTask: sealed(ports, call, change.startTask) } : {};
   const outcome = await onPool(ports, call, name, { ...change, ...startTask, type: "UpdatePool", at: call.at }, condition);
-  return confirmed(ports, call, outcome, references, (lost) =>
-    onPool(ports, call, name, { type: "UpdatePool", at: call.at, certificateReferences: (references ?? []).filter((one) => !lost.includes(one)) }),
-  );
+  return confirmed(ports, call, outcome, references, (lost) => onPool(ports, call, name, { type: "DropCertificates", at: call.at, certificates: lost }));
 };
 
 export const resizePool = (

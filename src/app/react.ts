@@ -12,7 +12,7 @@ import { errands, rooms } from "../views/errands";
 import { type JobRow, jobs } from "../views/jobs";
 import { type TaskRow, parseHeld, tasks } from "../views/tasks";
 import { type TvmRow, tvms } from "../views/tvms";
-import { tryEndCertificate } from "./certificates";
+import { dropLostReferences, tryEndCertificate } from "./certificates";
 import { type Order, executeAll } from "./execute";
 import { writeHeartbeat } from "./heartbeats";
 import { wake } from "./wakes";
@@ -84,6 +84,9 @@ const perform = async (ports: Ports, effects: readonly Effect[], at: string): Pr
         break;
       case "endCertificate":
         await tryEndCertificate(ports, effect.certificate, at);
+        break;
+      case "confirmReferences":
+        await dropLostReferences(ports, effect.pool, at);
         break;
       case "removeFolder":
         await leaveErrand(ports, effect.tvm, effect.folder);

@@ -3,6 +3,7 @@
 import { faultMessage, isFault } from "./autoscale/fault";
 import { parseFormula } from "./autoscale/parse";
 import { type AutoScaleRun, type Evaluating, type RunError, runFormula } from "./autoscale/run";
+import { sameCertificate } from "./certificate";
 import { type Decider, type Rejection, present, rejection } from "./decider";
 import type { ResizeError } from "./errors";
 import type { TaskFile } from "./task";
@@ -105,6 +106,8 @@ export type PoolCommand =
       certificateReferences?: readonly CertificateReference[];
       metadata?: readonly MetadataItem[];
     }
+  /** Certificates that are gone: whatever refers to them does so no more. */
+  | { type: "DropCertificates"; at: string; certificates: readonly Pick<CertificateReference, "thumbprint" | "thumbprintAlgorithm">[] }
   | { type: "ResizePool"; at: string; target: number; timeoutMs: number; option: DeallocationOption }
   | { type: "RemoveTvms"; at: string; tvms: readonly string[]; timeoutMs: number; option: DeallocationOption }
   | { type: "UpgradePoolOs"; at: string; version: string }
@@ -188,6 +191,8 @@ export const pool: Decider<Pool, PoolCommand, PoolEvent> = {
         return create(command);
       case "UpdatePool":
         return notActive(state) ?? [{ ...command, type: "PoolUpdated", at: laterThan(command.at, state.modifiedAt) }];
+      case "DropCertificates":
+        return dropCertificates(state, command);
       case "EnableAutoScale":
         return notActive(state) ?? enableAutoScale(command, state);
       case "EvaluateAutoScale":
@@ -443,6 +448,13 @@ const upgradeOs = (command: Extract<PoolCommand, { type: "UpgradePoolOs" }>, sta
 
 /** The version that the TVMs have (reference 5.2: `*` while the target is `*`). */
 export const currentOsVersion = (state: Pool): string => state.upgrade?.from ?? state.spec.targetOSVersion;
+
+const dropCertificates = (state: Pool, { at, certificates }: Extract<PoolCommand, { type: "DropCertificates" }>): PoolEvent[] => {
+  if (state.phase !== "active") return [];
+  const references = state.spec.certificateReferences ?? [];
+  const kept = references.filter((one) => !certificates.some((gone) => sameCertificate(one, gone)));
+  return kept.length === references.length ? [] : [{ type: "PoolUpdated", certificateReferences: kept, at: laterThan(at, state.modifiedAt) }];
+};
 
 const updatedSpec = (spec: PoolSpec, event: Extract<PoolEvent, { type: "PoolUpdated" }>): PoolSpec => {
   const { startTask, ...rest } = spec;

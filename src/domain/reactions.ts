@@ -25,7 +25,9 @@ export type Effect =
   /** The folder of a task that was deleted, or ran on elsewhere, goes. */
   | { readonly kind: "removeFolder"; readonly tvm: string; readonly folder: string }
   /** The deletion of a certificate goes on. */
-  | { readonly kind: "endCertificate"; readonly certificate: string };
+  | { readonly kind: "endCertificate"; readonly certificate: string }
+  /** A pool got references to certificates: those that were deleted meanwhile go again. */
+  | { readonly kind: "confirmReferences"; readonly pool: string };
 
 export const react = (stream: string, event: AnyEvent, state: unknown): readonly Effect[] => {
   switch (categoryOf(stream)) {
@@ -40,11 +42,26 @@ export const react = (stream: string, event: AnyEvent, state: unknown): readonly
     case "certificate":
       return event.type === "CertificateDeletionStarted" || event.type === "CertificateRetired" ? [{ kind: "endCertificate", certificate: keyOf(stream) }] : [];
     case "pool":
-      return event.type === "PoolTvmsAllocated" || event.type === "PoolUpdated" || event.type === "PoolDeleted" || event.type === "PoolAutoScaleEvaluated"
-        ? []
-        : [{ kind: "nudge", process: "pool", stream }];
+      return onPool(stream, event);
   }
 };
+
+const onPool = (stream: string, event: AnyEvent): readonly Effect[] => {
+  switch (event.type) {
+    case "PoolCreated":
+      return [...(event.spec.certificateReferences?.length ? [confirmReferences(stream)] : []), { kind: "nudge", process: "pool", stream }];
+    case "PoolUpdated":
+      return event.certificateReferences?.length ? [confirmReferences(stream)] : [];
+    case "PoolTvmsAllocated":
+    case "PoolDeleted":
+    case "PoolAutoScaleEvaluated":
+      return [];
+    default:
+      return [{ kind: "nudge", process: "pool", stream }];
+  }
+};
+
+const confirmReferences = (stream: string): Effect => ({ kind: "confirmReferences", pool: keyOf(stream) });
 
 type TaskPlace = Pick<Task, "phase" | "pool" | "tvm" | "ranOn" | "workItemName" | "jobName" | "name" | "spec">;
 

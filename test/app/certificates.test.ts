@@ -169,6 +169,27 @@ test("a certificate that the pool has dropped is handed to nobody any more, also
   expect((await (second as Agent).join()).certificates).toBeUndefined();
 });
 
+test.each(["made", "updated"])("a pool that was %s with a certificate that was deleted meanwhile, by a process that ended then, does not refer to it for ever (seed 1012428)", async (how) => {
+  await add();
+  if (how === "updated") await makePool(world, "Pool-A", { targetDedicated: 1 });
+  // The process is slow: the certificate is gone before the pool is written, and it ends when it has been.
+  const { eventStore } = world.ports;
+  const append: Ports["eventStore"]["append"] = async (commits) => {
+    await remove();
+    await world.pump.untilQuiet();
+    await eventStore.append(commits);
+    throw new Error("the process ended");
+  };
+  const dying = { ...world.ports, eventStore: { ...eventStore, append } };
+  const asked = how === "made" ? addPool(dying, world.call(), "Pool-A", poolSpec({ certificateReferences: references, targetDedicated: 1 })) : updatePool(dying, world.call(), "Pool-A", { certificateReferences: references });
+  await expect(asked).rejects.toThrow("ended");
+  expect(await phase()).toBe("CertificateNotFound");
+  await world.pump.untilQuiet();
+  expect(accepted(await getPool(world.ports, world.call(), "Pool-A")).state.spec.certificateReferences).toEqual([]);
+  await bootAll(world);
+  expect(world.warnings).toContain("a pool referred to certificates that were deleted: it does not any more");
+});
+
 test("an auto pool that refers to an unknown certificate ends its job with an error that names it, and is not made", async () => {
   const spec = { pool: "", job: { priority: 0, constraints: { maxTaskRetryCount: 0 }, specified: true }, autoPool: { lifetime: "job" as const, keepAlive: false, spec: poolSpec({ certificateReferences: references }) } };
   accepted(await addWorkItem(world.ports, world.call(), "Render", spec));

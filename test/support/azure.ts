@@ -54,7 +54,7 @@ export const azureParts = (machines: AzureServiceOptions["machines"]): AzureComp
     tvmRoot(data, pool, tvm) {
       if (machines === "processes") return path.join(data, "tvms", "local", pool, tvm);
       const set = known.get(data) as AzureStandIns;
-      const machine = set.resourceManager.machines().find(({ tags }) => Object.values(tags).includes(tvm));
+      const machine = set.resourceManager.machines().find(({ tags }) => Object.values(tags).includes(tvm) && Object.values(tags).some((tag) => tag.toLowerCase() === pool.toLowerCase()));
       return path.join(set.machines, machine?.name ?? "unknown", "tvm");
     },
     stored(data) {
