@@ -6,8 +6,9 @@ import { addPool, getPool, resizePool } from "../../src/app/pools";
 import { projectFeed } from "../../src/app/project";
 import { rebuild } from "../../src/app/rebuild";
 import { acceptReports } from "../../src/app/report";
-import { addTask, deleteTask, terminateTask } from "../../src/app/tasks";
+import { addTask, addTasks, deleteTask, terminateTask } from "../../src/app/tasks";
 import { isRejection } from "../../src/domain/decider";
+import type { Ports } from "../../src/ports";
 import { heartbeats } from "../../src/views/errands";
 import { seeded } from "../support/seeded";
 import { type Agent, JOB, type World, accepted, addMany, allCommits, bootAll, makePool, makeWorkItem, newTask, openWorld, poolSpec, shownIn, taskOf } from "../support/world";
@@ -202,6 +203,25 @@ describe("two processes on the same data", () => {
     await world.pump.untilQuiet();
     const { state } = accepted(await getPool(world.ports, world.call(), "Pool-A"));
     expect(state.tvms).toHaveLength(state.spec.targetDedicated);
+  });
+
+  test("what is acknowledged is shown, though the feed was faster with a part of it", async () => {
+    await makeWorkItem(world);
+    const other = world.otherProcess();
+    const told: number[] = [];
+    const write: Ports["views"]["write"] = async (writes) => {
+      if (told.length === 0) {
+        const commits = (await allCommits(world)).filter(({ stream }) => stream.startsWith("task-"));
+        told.push(commits.length);
+        await projectFeed(world.ports, commits.filter((_, index) => index % 2 === 0));
+      }
+      return other.views.write(writes);
+    };
+    const twenty = Array.from({ length: 20 }, (_, index) => newTask(`t${index}`));
+    for (const outcome of accepted(await addTasks({ ...other, views: { ...other.views, write } }, world.call(), "Render", JOB, twenty))) accepted(outcome);
+    expect([told, await jobCounts(world.ports, JOB_KEY)]).toMatchObject([[20], { active: 20 }]);
+    await world.pump.untilQuiet();
+    expect(await jobCounts(world.ports, JOB_KEY)).toMatchObject({ active: 20 });
   });
 
   test("a row that one wrote while the other was ahead is brought up by the feed", async () => {
