@@ -176,7 +176,8 @@ const priorityIsRespected: Checker = (history) => {
   const phases = new Map<string, string>();
   const wrong = new Map<string, string>();
   const placed = Map.groupBy(history.stored.filter(({ sight }) => sight !== undefined), ({ during }) => during);
-  const last = new Map([...placed].map(([during, list]) => [list.at(-1) as Stored, during]));
+  const unfinished = new Set(history.unfinished);
+  const last = new Map([...placed].flatMap(([during, list]) => (during !== undefined && unfinished.has(during) ? [] : [[list.at(-1) as Stored, during]])));
   for (const stored of history.stored) {
     if (categoryOf(stored.commit.stream) === "task") for (const { type } of stored.commit.events) phases.set(keyOf(stored.commit.stream), type);
     const during = last.get(stored);

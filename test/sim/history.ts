@@ -116,5 +116,7 @@ export interface History {
   readonly generations: readonly Generation[];
   /** Failures inside the service that were not injected. */
   readonly broken: readonly string[];
+  /** Runs of functions that failed, or ended with their process: what they were about to do is done by another. */
+  readonly unfinished: readonly string[];
   readonly final: Final;
 }

@@ -64,6 +64,8 @@ export const createService = (options: ServiceOptions) => {
   let starts = 0;
   let performing: Invocation | undefined;
   const errors: string[] = [];
+  /** Runs of functions that failed, or ended with their process. */
+  const unfinished: string[] = [];
   /** Failures that were not injected, and that no later try is for. */
   const broken = (what: string, error: Error): void => {
     if (error instanceof Injected || error instanceof Busy || (error as { hopeless?: boolean }).hopeless) return;
@@ -146,6 +148,7 @@ export const createService = (options: ServiceOptions) => {
 
   return {
     errors,
+    unfinished,
     calls: () => calls,
     /** Whose call a store is answering. */
     performing: () => performing,
@@ -159,10 +162,14 @@ export const createService = (options: ServiceOptions) => {
     /** Runs a function to its end, or to the end of its process: tells which, once. */
     run(process: Process, fn: RegisteredFunction, trigger: unknown, more: TriggerContext, ended: (how: Ended) => void): void {
       const invocation: Invocation = { id: ++invocations, name: `${fn.name}#${invocations}`, tvms: new Map(), jobs: new Map(), waiting: new Map() };
-      process.underWay.set(invocation, () => ended({ kind: "killed" }));
+      process.underWay.set(invocation, () => {
+        unfinished.push(invocation.name);
+        ended({ kind: "killed" });
+      });
       const conclude = (how: Ended): void => {
         if (!process.underWay.delete(invocation)) return;
         if (how.kind === "failed") {
+          unfinished.push(invocation.name);
           broken(`${fn.name} failed`, how.error);
           trace(`${process.name} ${invocation.name} fails: ${how.error.message.slice(0, 160)}`);
         }

@@ -403,7 +403,7 @@ export const openWorld = async (options: WorldOptions) => {
       for (const [one, since] of underWay) one.tookMs = Math.max(one.tookMs, ...since.map((at) => timeline.now() - at));
       const final: Final = { settled, open, shown, rebuilt: await shownIn(raw), kept, queues, deadLetters, parked: parkedRows, secrets: certificates.places() };
       return {
-        poolTvmsMax: POOL_TVMS_MAX, slowMs: options.profile.slow > 0 ? options.profile.slowMs : 0, stored, runs: machines.runs, disk: machines.disk, installed: machines.installed, asked, generations: hub.generations, broken: service.errors, final,
+        poolTvmsMax: POOL_TVMS_MAX, slowMs: options.profile.slow > 0 ? options.profile.slowMs : 0, stored, runs: machines.runs, disk: machines.disk, installed: machines.installed, asked, generations: hub.generations, broken: service.errors, unfinished: service.unfinished, final,
       };
     },
     end: () => raw.end(),
