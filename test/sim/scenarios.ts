@@ -66,7 +66,7 @@ export const SCENARIOS: Readonly<Record<string, readonly ScenarioStep[]>> = {
     { afterMs: 200, ask: { method: "POST", target: "/pools", body: poolBody("Alpha", seeded(1), scaledPool), change: { stream: "pool-sim.alpha", event: "PoolCreated" } } },
     { afterMs: 200, ask: { method: "POST", target: "/workitems", body: { ...workItemBody("Render", "Alpha", seeded(3)), schedule: { recurrenceInterval: "PT10S" } }, change: { stream: "workItem-sim.render", event: "WorkItemCreated" } } },
     { afterMs: 2_500, ask: task("writes", "run 200 0") },
-    { afterMs: 1_000, ask: { method: "GET", target: `${job}/tasks/writes/files/stdout.txt` } },
+    { afterMs: 4_000, ask: { method: "GET", target: `${job}/tasks/writes/files/stdout.txt` } },
     { afterMs: 0, ask: { method: "GET", target: `${job}/tasks/writes/files/nothing.txt` } },
     { afterMs: 100, ask: deleteCertificate(CERTIFICATE) },
     { afterMs: 1_000, ask: change("POST", "/pools/Alpha?updateproperties", "pool-sim.alpha", "PoolUpdated", {}) },
