@@ -51,7 +51,7 @@ test("an account made now works now; each runs its own tasks in its own pool of 
   expect((await cli(["logs", "w/who", "--data", service.data, "--account", "contoso"])).out).toBe("contoso\n");
   // What was used is each account's own too.
   const used = async (name: string) => (await cli(["stats", "w", "--json", "--data", service.data, "--account", name])).json<{ numSucceededTasks: string; wallClockTime: string }>();
-  for (const name of ["local", "contoso"]) expect(await used(name)).toMatchObject({ numSucceededTasks: "1", wallClockTime: expect.stringMatching(/^PT0\.\d+S$/) });
+  for (const name of ["local", "contoso"]) expect(await used(name)).toMatchObject({ numSucceededTasks: "1", wallClockTime: expect.stringMatching(/^PT0(\.\d+)?S$/) });
   expect((await cli(["stats", "pools/same", "--data", service.data])).out).toMatch(/dedicatedCoreTime +PT/);
   expect((await cli(["stats", "w/who", "--data", service.data])).out).toMatch(/^wallClockTime +PT/m);
   expect((await cli(["pool", "list", "--json", "--data", service.data, "--account", "contoso"])).json<unknown[]>()).toHaveLength(1);
