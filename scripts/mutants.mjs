@@ -56,6 +56,7 @@ const MUTANTS = [
   ["room: the use of a join code is written down", "src/app/agents.ts", "if (last?.boot === boot && last.exchanged) {", "if (exchanged) {", "test/app/heartbeats.test.ts"],
   ["room: who has nothing to report is answered", "src/app/heartbeats.ts", "if (!isNoRoom(error)) throw error;", "throw error;", "test/app/heartbeats.test.ts"],
   ["certificates: of the pool as it is", "src/app/agents.ts", "present.some((other) => sameCertificate(one, other))", "present.length >= 0 && one !== undefined", "test/app/certificates.test.ts"],
+  ["deletion: a task that is told of after its job was ended", "src/process/jobStep.ts", "      return endStragglers(ports, stream, state, at);", "      return DONE;", "test/app/convergence.test.ts"],
   ["sync: files are on the disk before they have their name", "src/adapters/folderFiles.ts", "await handle.sync();", "", "test/contract/folderFiles.test.ts"],
   ["signature: compared at all", "src/api/auth.ts", "if (timingSafeEqual(createHmac(\"sha256\", secret).update(text, \"utf8\").digest(), given)) return true;", "return true;", "test/api/auth.test.ts"],
   ["security: deny by default", "src/api/auth.ts", "return own && ALLOWED[principal.kind].has(action) ? undefined", "return own && action !== \"\" ? undefined", "test/security/authority.test.ts"],

@@ -39,7 +39,9 @@ export const jobStep = async (ports: Ports, stream: string, at: string): Promise
       if (!(await endAll(ports, keyOf(stream), at))) return wakeAt(addMs(at, SOON_MS));
       await dropAutoPool(ports, state, at);
       await execute(ports, "job", "service", { stream, command: { type: "CompleteJob", at } });
-      return DONE;
+      return wakeAt(addMs(at, STRAGGLERS_MS));
+    case "completed":
+      return endStragglers(ports, stream, state, at);
     case "deleting":
       if (!(await endAll(ports, keyOf(stream), at))) return wakeAt(addMs(at, SOON_MS));
       await removeFolders(ports, state);
@@ -52,6 +54,13 @@ export const jobStep = async (ports: Ports, stream: string, at: string): Promise
     default:
       return DONE;
   }
+};
+
+/** A task whose row came late was not seen when the job was ended, nor, if the job's row was late as well, by whoever told of the task. */
+const endStragglers = async (ports: Ports, stream: string, state: Job, at: string): Promise<Next> => {
+  if (!(await endAll(ports, keyOf(stream), at))) return wakeAt(addMs(at, SOON_MS));
+  const next = [STRAGGLERS_MS, LATEST_MS].map((after) => addMs(state.stateAt, after)).find((due) => at < due);
+  return next === undefined ? DONE : wakeAt(next);
 };
 
 /** A batch of the feed, or a request, that was at it when its tasks were forgotten may still write some of them after. */

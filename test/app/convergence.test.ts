@@ -8,7 +8,9 @@ import { rebuild } from "../../src/app/rebuild";
 import { acceptReports } from "../../src/app/report";
 import { addTask, addTasks, deleteTask, terminateTask } from "../../src/app/tasks";
 import { isRejection } from "../../src/domain/decider";
+import { jobStream } from "../../src/domain/ids";
 import type { Ports } from "../../src/ports";
+import { jobStep } from "../../src/process/jobStep";
 import { heartbeats } from "../../src/views/errands";
 import { seeded } from "../support/seeded";
 import { type Agent, JOB, type World, accepted, addMany, allCommits, bootAll, makePool, makeWorkItem, newTask, openWorld, poolSpec, shownIn, taskOf } from "../support/world";
@@ -235,6 +237,22 @@ describe("two processes on the same data", () => {
     await world.pump.untilQuiet();
     expect(await jobCounts(world.ports, JOB_KEY)).toMatchObject({ active: 0, completed: 1, failed: 1 });
   });
+});
+
+test("a task that was added before its job was ended, and is told of late, is ended all the same (seed 1100717)", async () => {
+  await makeWorkItem(world);
+  const stale = { ...world.ports, views: { ...world.ports.views, write: async () => ["stale" as const] } };
+  accepted(await addTask(stale, world.call(), "Render", JOB, newTask("a")));
+  const told = (await allCommits(world)).filter(({ stream }) => stream.startsWith("task-"));
+  accepted(await terminateJob(world.ports, world.call(), "Render", JOB, "enough"));
+  const stream = jobStream(JOB_KEY);
+  const next = await jobStep(world.ports, stream, world.now());
+  expect(accepted(await getJob(world.ports, world.call(), "Render", JOB)).state.phase).toBe("completed");
+  // Whoever told of it saw the job as it was before.
+  await projectFeed(world.ports, told);
+  expect([(await taskOf(world, "a")).phase, (await jobCounts(world.ports, JOB_KEY))["active"]]).toEqual(["active", 1]);
+  expect(await jobStep(world.ports, stream, next.wakeAt as string)).toMatchObject({ wakeAt: expect.any(String) });
+  expect([(await taskOf(world, "a")).phase, (await jobCounts(world.ports, JOB_KEY))["active"]]).toEqual(["completed", 0]);
 });
 
 test("a job that was deleted stays deleted, however late the feed tells of its tasks", async () => {
