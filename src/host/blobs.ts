@@ -6,7 +6,8 @@ import type { ByteRange, FileStat, Files } from "../ports";
 import type { Door } from "./http";
 import { drained } from "./httpInvoke";
 import { log } from "./functionsCore";
-import { isNoRoom, messageOf } from "./retry";
+import { isNoRoom } from "./noRoom";
+import { messageOf } from "./retry";
 
 /** What a signed address allows. */
 export interface SignedAccess {

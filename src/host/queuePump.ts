@@ -9,7 +9,8 @@ import { nextTurn } from "./clock";
 import type { HostClock } from "./clock";
 import type { HostSettings } from "./hostJson";
 import type { Call, Invoker } from "./invoke";
-import { isNoRoom, messageOf } from "./retry";
+import { isNoRoom } from "./noRoom";
+import { messageOf } from "./retry";
 import { stopAll } from "./timerPump";
 import type { Pump } from "./timerPump";
 

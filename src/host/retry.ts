@@ -2,7 +2,6 @@
 
 import { log } from "./functionsCore";
 import type { InvocationResponse, RegisteredFunction, RetryOptions } from "./functionsCore";
-import type { NoRoom } from "../ports";
 import type { HostClock } from "./clock";
 import type { Call, Invoker, RetryContext } from "./invoke";
 
@@ -37,9 +36,6 @@ export function retryContextOf(error: unknown, retryCount: number, maxRetryCount
 }
 
 export const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
-
-/** What failed may be tried again as it is: there was no room on the disk for it, and nothing of it was kept. */
-export const isNoRoom = (error: unknown): error is NoRoom => (error as Partial<NoRoom> | undefined | null)?.noRoom === true;
 
 function retryDelayMs(policy: RetryOptions, retry: number): number {
   const milliseconds = (span: { readonly seconds?: number } | undefined): number => (span?.seconds ?? 0) * 1000;
