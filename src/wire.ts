@@ -228,6 +228,10 @@ export const exchangeRequest = z.strictObject({
   fileAnswers: z.array(fileAnswer).max(100),
   /** Folders of `removeFolders` that are gone now: the service stops asking. */
   removedFolders: z.array(z.string()).max(1000),
+  /** Attempts that this agent has taken in since its boot: an answer that asks it to drain says which state of it that is about. */
+  taken: z.int().min(0).optional(),
+  /** The `drain.since` that it keeps to: it holds nothing, and begins nothing until it is told to resume. */
+  drained: z.string().max(64).optional(),
   /** Tasks whose process this agent has started since its boot. */
   ran: z.int().min(0).optional(),
   /** How long the answer may wait for news; 0: at once. */
@@ -246,6 +250,13 @@ export const exchangeAnswer = z.strictObject({
   startTask: startTaskOrder.optional(),
   files: z.array(fileRequest),
   users: z.array(userRequest).optional(),
+  /**
+   * The TVM is to go after its tasks (since then), and the service knows of none. An agent that has taken in nothing since it sent the
+   * request, and holds nothing, begins nothing any more and says `drained`; any other goes on and is asked again.
+   */
+  drain: z.strictObject({ since: z.string(), taken: z.int().min(0) }).optional(),
+  /** The TVM is not to go any more as it was to since then: tasks are begun again, those of this answer included. */
+  resume: z.string().optional(),
   /** The TVM leaves its pool: end everything, remove its files, stop exchanging. */
   leave: z.boolean().optional(),
 });

@@ -72,6 +72,10 @@ export function createAgent(options: AgentOptions) {
   let averageMs = Infinity;
   let lastEndAtMs = -Infinity;
   let ran = 0;
+  let taken = 0;
+  /** Since when the TVM was to go after its tasks: it has none, and begins none. */
+  let drained: string | undefined;
+  let drainedTold = false;
 
   const hasTvmToItself = (): boolean =>
     busy.size + dying.size === 1 && ([...busy.values()].some(({ assignment }) => assignment.exclusive) || [...dying.values()].some(({ exclusive }) => exclusive));
@@ -100,6 +104,9 @@ export function createAgent(options: AgentOptions) {
   const take = (assignment: Assignment, nowMs: number): void => {
     const id = idOf(assignment);
     if (held.has(id) || dying.has(id)) return;
+    // Given before the service knew: it counts on this TVM's word, and gives it to another.
+    if (drained !== undefined && !remembered.has(id)) return;
+    taken++;
     const one: Held = { assignment, phase: "waiting", heldAtMs: nowMs, busyAtMs: nowMs, deadlineMs: Infinity, timedOut: false };
     if (remembered.has(id)) {
       // A late answer, or the service missed the end: tell it again and let it confirm.
@@ -147,6 +154,15 @@ export function createAgent(options: AgentOptions) {
     remember(idOf(one.assignment), report);
   };
 
+  const isIdle = (): boolean => held.size + dying.size + reports.length === 0;
+
+  /** An answer may be older than what was taken in meanwhile with another: then it is not about this state of the TVM. */
+  const drain = (asked: NonNullable<ExchangeAnswer["drain"]>): void => {
+    if (asked.taken !== taken || !isIdle() || drained === asked.since) return;
+    drained = asked.since;
+    drainedTold = false;
+  };
+
   /** As many as end soon: none while the running ones are long. */
   const prefetch = (nowMs: number): number => {
     let youngest = Infinity;
@@ -161,6 +177,8 @@ export function createAgent(options: AgentOptions) {
       const effects: Effect[] = [];
       for (const ref of answer.stop) effects.push(...drop(ref));
       if (answer.leave) return [...effects, { kind: "leave" }];
+      if (answer.resume !== undefined && answer.resume === drained) drained = undefined;
+      if (answer.drain) drain(answer.drain);
       for (const folder of answer.removeFolders) effects.push({ kind: "removeFolder", folder });
       for (const request of answer.files) {
         if (filesUnderWay.has(request.id)) continue;
@@ -266,7 +284,7 @@ export function createAgent(options: AgentOptions) {
       return effects;
     },
 
-    hasPayload: (): boolean => reports.length > 0 || fileAnswers.length > 0 || removedFolders.length > 0,
+    hasPayload: (): boolean => reports.length > 0 || fileAnswers.length > 0 || removedFolders.length > 0 || (drained !== undefined && !drainedTold),
     hungry: (): boolean => waiting.length === 0 && freeSlots() > 0,
     /** Attempts that may still write below this folder (`workItem`, `workItem/job` or `workItem/job/task`). */
     isFolderBusy(folder: string): boolean {
@@ -281,10 +299,12 @@ export function createAgent(options: AgentOptions) {
         : { reports: [], fileAnswers: [], removedFolders: [] };
       const holding: AttemptRef[] = [];
       for (const one of held.values()) if (holding.length < HOLDING_MAX) holding.push(refOf(one.assignment));
+      const says = drained;
       const capacity = Math.min(options.holdMax, options.slots + prefetch(nowMs));
       return {
-        body: { boot: options.boot, ...carried, holding, capacity, ran, waitMs },
+        body: { boot: options.boot, ...carried, holding, capacity, taken, ...(says === undefined ? {} : { drained: says }), ran, waitMs },
         accepted() {
+          if (says !== undefined && says === drained) drainedTold = true;
           reports.splice(0, carried.reports.length);
           for (const answer of fileAnswers.splice(0, carried.fileAnswers.length)) filesUnderWay.delete(answer.id);
           removedFolders.splice(0, carried.removedFolders.length);

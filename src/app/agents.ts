@@ -4,8 +4,7 @@ import { sameCertificate } from "../domain/certificate";
 import { type Rejection, isRejection, rejection } from "../domain/decider";
 import { accountOf, parentOf, poolStream, tvmStream } from "../domain/ids";
 import type { Pool } from "../domain/pool";
-import { waits } from "../domain/tvm";
-import type { Tvm } from "../domain/tvm";
+import { type Tvm, drains, isDrained, waits } from "../domain/tvm";
 import type { Ports, Row } from "../ports";
 import { type ErrandRow, errands, heartbeats } from "../views/errands";
 import { heldKey, parseHeld, plainHeld, type TaskRow, tasks } from "../views/tasks";
@@ -167,7 +166,12 @@ export const exchange = async (
   if (first.phase === "unknown")
     await execute(ports, "tvm", known.tvm, { stream: tvmStream(known.tvm), command: { type: "RecoverTvm", at, boot: known.boot } });
   await takeIn(ports, known.tvm, request);
+  if (request.drained !== undefined && first.drainedFor !== request.drained) await confirmDrained(ports, known, request.drained, at);
   return answerOrWait(ports, known, request, abort);
+};
+
+const confirmDrained = async (ports: Ports, { tvm, boot }: { tvm: string; boot: number }, since: string, at: string): Promise<void> => {
+  await execute(ports, "tvm", tvm, { stream: tvmStream(tvm), command: { type: "ConfirmDrained", at, boot, since } });
 };
 
 /** Rows may be behind: whoever shows a credential has joined, and is sent away for good by what its stream says alone. */
@@ -292,6 +296,8 @@ const isNews = (ports: Ports, tvm: string, answer: ExchangeAnswer): boolean =>
   answer.stop.length > 0 ||
   answer.startTask !== undefined ||
   answer.leave === true ||
+  answer.drain !== undefined ||
+  answer.resume !== undefined ||
   [...answer.removeFolders, ...[...answer.files, ...(answer.users ?? [])].map(({ id }) => id)].some((errand) => isUntold(ports, tvm, errand));
 
 // An errand stays in the answers until it is done; it ends a wait only now and then, or a TVM at work on it would spin.
@@ -318,15 +324,36 @@ const answerNow = async (ports: Ports, tvm: string, row: TvmRow, request: Exchan
   const holds = new Set(request.holding.map(({ key, attempt }) => heldKey(tvm, key, attempt)));
   const missing = assigned.filter((key) => !holds.has(plainHeld(key))).map(parseHeld);
   const stop = request.holding.filter(({ key, attempt }) => !should.has(heldKey(tvm, key, attempt)));
+  const draining = await drainingOf(ports, tvm, row, request, assigned.length);
+  const begins = request.drained === undefined || draining.resume !== undefined;
   return {
-    run: takesNothing(row) ? [] : await assignmentsOf(ports, tvm, missing),
+    run: takesNothing(row) || !begins ? [] : await assignmentsOf(ports, tvm, missing),
     stop,
     removeFolders: waiting.flatMap(({ folder }) => (folder === undefined ? [] : [folder])),
     files: waiting.flatMap(({ request: file }) => (file ? [file] : [])),
     ...usersAsked(ports, tvm, waiting),
     ...startTaskFor(ports, row),
-    ...(row.phase === "leaving" && assigned.length === 0 ? { leave: true } : {}),
+    ...draining,
+    ...(row.phase === "leaving" && !drains(row) && assigned.length === 0 ? { leave: true } : {}),
   };
+};
+
+/**
+ * What the views show of a TVM that is to go after its tasks may be behind what it was given: that it has none and begins none is for
+ * its agent to say, before it goes. And one that has said so, and is to stay after all, is told.
+ */
+const drainingOf = async (ports: Ports, tvm: string, row: TvmRow, request: ExchangeRequest, assigned: number): Promise<Pick<ExchangeAnswer, "drain" | "resume">> => {
+  const since = drains(row) ? row.stateAt : undefined;
+  if (request.drained !== undefined && request.drained !== since) {
+    // The row may be behind as well.
+    const { state } = await load(ports, "tvm", tvmStream(tvm));
+    return drains(state) && state.stateAt === request.drained ? {} : { resume: request.drained };
+  }
+  if (since === undefined || assigned > 0 || request.drained === since) return {};
+  if (request.taken !== undefined) return { drain: { since, taken: request.taken } };
+  // An agent of an earlier release does not know the question.
+  if (!isDrained(row)) await confirmDrained(ports, { tvm, boot: request.boot }, since, ports.clock.now().toISOString());
+  return {};
 };
 
 /** Requests about users, opened for the TVM alone: those that somebody still waits for. */

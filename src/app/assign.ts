@@ -3,7 +3,7 @@
 import { isRejection } from "../domain/decider";
 import { taskStream, tvmKey } from "../domain/ids";
 import type { Placed } from "../domain/placement";
-import { usable } from "../domain/tvm";
+import { drains, usable } from "../domain/tvm";
 import type { Ports } from "../ports";
 import { jobs } from "../views/jobs";
 import { tasks } from "../views/tasks";
@@ -36,14 +36,17 @@ export const assign = async (ports: Ports, pool: string, placed: readonly Placed
 };
 
 /**
- * A job may have been disabled, or a TVM told to leave, between the look and the assignment: then tasks wait again. A TVM that leaves
- * after its tasks may have been found to have none, and goes: what it was given then has not begun, and is not counted as taken away.
+ * A job may have been disabled, or a TVM told to leave, between the look and the assignment: then tasks wait again, which is not counted.
+ * A TVM that leaves after its tasks keeps what it was given: it may have begun it by now. If it has not, it says so before it goes.
  */
 const takeBack = async (ports: Ports, assigned: readonly Placed[], tvmsNow: ReadonlyMap<string, TvmRow>, at: string): Promise<void> => {
   const names = [...new Set(assigned.map(({ job }) => job))];
   const rows = await ports.views.get(jobs, names.map((job) => jobs.locate(job)));
   const halted = new Set(names.filter((_, index) => rows[index]?.phase === "disabling" || rows[index]?.phase === "disabled"));
-  const leaves = (tvm: string): boolean => [undefined, "leaving", "gone"].includes(tvmsNow.get(tvm)?.phase);
+  const leaves = (tvm: string): boolean => {
+    const row = tvmsNow.get(tvm);
+    return row === undefined || ((row.phase === "leaving" || row.phase === "gone") && !drains(row));
+  };
   const back = assigned.filter(({ job, tvm }) => halted.has(job) || leaves(tvm));
   if (back.length === 0) return;
   const now = await ports.views.get(tasks, back.map(({ job, task }) => tasks.locate(`${job}.${task}`)));

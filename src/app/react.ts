@@ -179,6 +179,18 @@ export const takeFrom = async (ports: Ports, tvm: string, reason: RequeueReason,
   }
 };
 
+/** What a TVM was given too late to begin it waits again, counted as nothing: the TVM has said that it begins nothing any more. */
+export const returnFrom = async (ports: Ports, tvm: string, at: string): Promise<void> => {
+  const held = (await ports.views.keys(tasks, { index: "tvm", prefix: `${tvm}/`, limit: TAKE_MAX })).map(parseHeld);
+  if (held.length === 0) return;
+  await executeAll(
+    ports,
+    "task",
+    "service",
+    held.map(({ task, attempt }): Order<"task"> => ({ stream: taskStream(task), command: { type: "ReturnTask", at, attempt, tvm } })),
+  );
+};
+
 const leaveErrand = async (ports: Ports, tvm: string, folder: string): Promise<void> => {
   const row: Row = { id: ports.random.id(9), version: 1, tvm, folder };
   await ports.views.write([{ view: errands, partition: tvm, rows: [{ from: 0, row }], counters: {} }]);

@@ -134,6 +134,7 @@ export const EVENT_SHAPES = {
     TvmUserDeleted: { at, user: "text" },
     TvmLeaving: { at, option: "text" },
     TvmKept: { at },
+    TvmDrained: { at, since: at },
     TvmRemoved: { at },
   },
   workItem: {

@@ -105,7 +105,9 @@ const onTvm = (tvm: string, event: AnyEvent): readonly Effect[] => {
     case "TvmRecovered":
       return [{ kind: "listen", tvm, boot: event.boot, at: event.at }, wake, look];
     case "TvmKept":
-      return [wake, look];
+      return [wake, { kind: "tellTvm", tvm }, look];
+    case "TvmDrained":
+      return [look];
     case "TvmStartTaskEnded":
       return [wake, { kind: "tellTvm", tvm }];
     case "TvmLost":

@@ -37,6 +37,8 @@ export type TvmEvent =
   | { type: "TvmLeaving"; at: string; option: DeallocationOption }
   /** It was to leave after its tasks, and they took longer than the resize may: it stays. */
   | { type: "TvmKept"; at: string }
+  /** It was to go after its tasks, as it has been since `since`: its agent holds nothing any more and begins nothing. */
+  | { type: "TvmDrained"; at: string; since: string }
   | { type: "TvmRemoved"; at: string };
 
 export type TvmCommand =
@@ -64,6 +66,7 @@ export type TvmCommand =
   | { type: "DeleteTvmUser"; at: string; user: string }
   | { type: "RemoveTvm"; at: string; option: DeallocationOption }
   | { type: "KeepTvm"; at: string }
+  | { type: "ConfirmDrained"; at: string; boot: number; since: string }
   | { type: "ForgetTvm"; at: string };
 
 export interface StartTaskInfo {
@@ -105,6 +108,8 @@ export interface Tvm {
   readonly startTaskRun: number;
   readonly startTaskInfo?: StartTaskInfo;
   readonly leavingOption?: DeallocationOption;
+  /** The `stateAt` of the wish to go that its agent has finished its tasks for. */
+  readonly drainedFor?: string;
   /** From the wish for a restart until the TVM has joined anew. */
   readonly restart?: { readonly how: RestartHow; readonly option: DeallocationOption };
   /** The upgrade of its pool (by the time it began) that it was last restarted for. */
@@ -138,6 +143,13 @@ const alive = (state: Tvm): boolean => state.phase !== "absent" && state.phase !
 
 /** The TVM leaves only after its tasks. */
 export const waits = (option: DeallocationOption | undefined): boolean => option === "taskcompletion" || option === "retaineddata";
+
+/** It finishes what it has, takes nothing new, and then leaves or is started anew. */
+export const drains = ({ phase, leavingOption, restart }: Pick<Tvm, "phase" | "leavingOption" | "restart">): boolean =>
+  (phase === "leaving" && waits(leavingOption)) || (phase === "restarting" && waits(restart?.option));
+
+/** Its agent said so: what it has been given and did not begin by then, it never will. */
+export const isDrained = (state: Pick<Tvm, "drainedFor" | "stateAt">): boolean => state.drainedFor === state.stateAt;
 
 export const tvm: Decider<Tvm, TvmCommand, TvmEvent> = {
   initial: absent,
@@ -176,6 +188,10 @@ export const tvm: Decider<Tvm, TvmCommand, TvmEvent> = {
         return [{ type: "TvmLeaving", at: command.at, option: command.option }];
       case "KeepTvm":
         return state.phase === "leaving" ? [{ type: "TvmKept", at: command.at }] : [];
+      case "ConfirmDrained":
+        // Said of an earlier wish to go, which was taken back since, it says nothing of this one.
+        if (!drains(state) || command.boot !== state.boot || command.since !== state.stateAt || isDrained(state)) return [];
+        return [{ type: "TvmDrained", at: command.at, since: command.since }];
       case "ForgetTvm":
         return alive(state) ? [{ type: "TvmRemoved", at: command.at }] : [];
     }
@@ -224,10 +240,12 @@ export const tvm: Decider<Tvm, TvmCommand, TvmEvent> = {
       case "TvmLeaving":
         return { ...state, phase: "leaving", leavingOption: event.option, stateAt: event.at };
       case "TvmKept": {
-        const { leavingOption: _, ...rest } = state;
+        const { leavingOption: _, drainedFor: _drained, ...rest } = state;
         // That it was to leave does not mean that it is there: one that is lost stays so until it speaks again.
         return { ...rest, phase: !state.joined ? "starting" : state.silent ? "unknown" : phaseAfterStartTask(state), stateAt: event.at };
       }
+      case "TvmDrained":
+        return { ...state, drainedFor: event.since };
       case "TvmRemoved":
         return { ...state, phase: "gone", stateAt: event.at };
     }

@@ -6,11 +6,11 @@ import { keyOf, poolKey, tvmKey, tvmStream } from "../domain/ids";
 import type { DeallocationOption, Pool } from "../domain/pool";
 import { coresOf } from "../domain/sizes";
 import { addMs } from "../domain/time";
-import { type Tvm, type TvmCommand, awaitsRestart, waits } from "../domain/tvm";
+import { type Tvm, type TvmCommand, awaitsRestart, drains, isDrained, waits } from "../domain/tvm";
 import { forgetAgent, joinCodeFor } from "../app/agents";
 import { type Loaded, type Order, execute, executeAll, load, loadAll } from "../app/execute";
 import type { MachineOrder, Ports } from "../ports";
-import { takeFrom } from "../app/react";
+import { returnFrom, takeFrom } from "../app/react";
 import { forgetSamples } from "../app/samples";
 import { ranAtBoot, retainedUntil } from "../app/tvmTasks";
 import { pools } from "../views/pools";
@@ -127,9 +127,17 @@ const replaced = (members: readonly Member[], changed: readonly Member[]): reado
   return members.map((member) => byStream.get(member.stream) ?? member);
 };
 
-/** The TVM holds nothing any more, nor files that have to be kept for a while. */
+/**
+ * The TVM holds nothing any more, nor files that have to be kept for a while. One that was to finish its tasks has said that it has:
+ * while it is silent, or was never there, it has nothing to say.
+ */
 const isFree = async (ports: Ports, tvm: Tvm, option: DeallocationOption | undefined, at: string): Promise<boolean> => {
-  if (tvm.restart && option && !waits(option)) await takeFrom(ports, tvmKey(tvm.account, tvm.pool, tvm.name), "tvmRestarted", option, at);
+  const key = tvmKey(tvm.account, tvm.pool, tvm.name);
+  if (tvm.restart && option && !waits(option)) await takeFrom(ports, key, "tvmRestarted", option, at);
+  if (drains(tvm) && tvm.joined && !tvm.silent) {
+    if (!isDrained(tvm)) return false;
+    await returnFrom(ports, key, at);
+  }
   if ((await heldBy(ports, tvm, 1)) > 0) return false;
   return option !== "retaineddata" || tvm.silent === true || (await retainedUntil(ports, tvm)) <= at;
 };

@@ -155,6 +155,73 @@ test("each start task order runs once", () => {
   expect(agent.accept({ ...quiet, startTask: { ...startTask, run: 2 } }, 11).length).toBe(1);
 });
 
+describe("drained", () => {
+  const since = "2015-04-01T12:00:00.000Z";
+  const asked = (taken: number, more: Partial<ExchangeAnswer> = {}): ExchangeAnswer => ({ ...quiet, drain: { since, taken }, ...more });
+
+  test("holding nothing it begins nothing any more, says so at once and from then on, until it is told to resume", () => {
+    const { agent, exchange } = agentWith(1);
+    expect(exchange().taken).toBe(0);
+    expect(agent.hasPayload()).toBe(false);
+    agent.accept(asked(0), 0);
+    expect(agent.hasPayload()).toBe(true);
+    const told = exchange();
+    expect(told.drained).toBe(since);
+    told.accepted();
+    expect(agent.hasPayload()).toBe(false);
+    expect(runs(agent.accept({ ...quiet, run: [task("a")] }, 1))).toEqual([]);
+    expect(exchange()).toMatchObject({ drained: since, holding: [], taken: 0 });
+    agent.accept({ ...quiet, resume: "2015-04-01T11:00:00.000Z" }, 2);
+    expect(exchange().drained).toBe(since);
+    expect(runs(agent.accept({ ...quiet, resume: since, run: [task("a")] }, 3))).toEqual(["a"]);
+    expect(exchange()).not.toHaveProperty("drained");
+    expect(exchange()).toMatchObject({ holding: [ref("a")], taken: 1 });
+  });
+
+  test("an answer that is older than what it has taken in meanwhile is not about it as it is", () => {
+    const { agent, exchange } = agentWith(1);
+    agent.accept({ ...quiet, run: [task("a")] }, 0);
+    agent.started(ref("a"), 0, 0);
+    agent.ended(ref("a"), ok(), 1);
+    exchange().accepted();
+    agent.accept({ ...asked(0), stop: [ref("a")] }, 2);
+    expect(exchange()).not.toHaveProperty("drained");
+    agent.accept(asked(1), 3);
+    expect(exchange().drained).toBe(since);
+  });
+
+  test("not while it holds something, ends something, or has something to report", () => {
+    const { agent, exchange } = agentWith(2);
+    agent.accept({ ...quiet, run: [task("a"), task("b")] }, 0);
+    const refused = (): void => {
+      agent.accept(asked(2), 1);
+      expect(exchange()).not.toHaveProperty("drained");
+    };
+    refused();
+    agent.accept({ ...quiet, stop: [ref("a")] }, 2);
+    agent.ended(ref("b"), ok(), 3);
+    refused();
+    exchange().accepted();
+    refused();
+    agent.accept({ ...quiet, stop: [ref("b")] }, 4);
+    refused();
+    agent.ended(ref("a"), ok(), 5);
+    agent.accept(asked(2), 6);
+    expect(exchange().drained).toBe(since);
+  });
+
+  test("what it once ran and is told of again it reports again", () => {
+    const { agent, exchange } = agentWith(1);
+    agent.accept({ ...quiet, run: [task("a")] }, 0);
+    agent.ended(ref("a"), ok(), 1);
+    exchange().accepted();
+    agent.accept({ ...quiet, stop: [ref("a")] }, 2);
+    agent.accept(asked(1), 3);
+    expect(runs(agent.accept({ ...quiet, run: [task("a")] }, 4))).toEqual([]);
+    expect(exchange()).toMatchObject({ drained: since, holding: [ref("a")], reports: [{ kind: "taskEnded" }] });
+  });
+});
+
 test("file requests are answered once, folders removed before tasks run, and leaving wins", () => {
   const { agent, exchange } = agentWith(1);
   const request = { id: "f1", kind: "stat" as const, path: "shared" };

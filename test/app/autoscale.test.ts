@@ -107,6 +107,7 @@ test("grows with the queue, and shrinks to nothing when it is empty; each run is
   const after = await evaluate();
   expect(after.spec.targetDedicated).toBe(0);
   expect(after.resize.option).toBe("taskcompletion");
+  for (const agent of agents.values()) await agent.exchange();
   expect(await pool()).toMatchObject({ tvms: [], allocation: "steady" });
   const runs = await pastRuns(world.ports, world.call(), "Pool-A", 100);
   expect(runs.map(({ run }) => [run.targetBefore, run.target])).toEqual([[0, 0], [0, 3], [3, 0]]);

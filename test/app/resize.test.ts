@@ -1,8 +1,6 @@
 // A pool grows and shrinks: what happens to the TVMs, to their tasks, and what the pool says when it could not.
 import { deletePool, getPool, getTvm, resizePool, stopPoolResize, addPool } from "../../src/app/pools";
 import { type Agent, type World, accepted, addMany, bootAll, makePool, makeWorkItem, newTask, openWorld, poolSpec, taskOf } from "../support/world";
-import { execute } from "../../src/app/execute";
-import { tvmStream } from "../../src/domain/ids";
 import { renderPool, renderTvm } from "../../src/api/classic/render";
 import { isRejection } from "../../src/domain/decider";
 import type { DeallocationOption, Pool } from "../../src/domain/pool";
@@ -89,6 +87,7 @@ describe.each(["taskcompletion", "retaineddata"] as const)("%s", (option) => {
       for (const one of agent.waiting()) agent.ended(one);
       const answer = await agent.exchange();
       expect(answer.run).toEqual([]);
+      await agent.exchange();
     }
     expect(await pool()).toMatchObject({ allocation: "steady", tvms: [] });
     for (const name of ["a", "b"]) expect(await taskOf(world, name)).toMatchObject({ phase: "completed", exitCode: 0 });
@@ -108,26 +107,91 @@ describe.each(["taskcompletion", "retaineddata"] as const)("%s", (option) => {
     expect((await pool()).tvms).toEqual([]);
   });
 
-  test("told to leave just while it is given a task: that has not begun, waits again, and is no requeue", async () => {
-    await makePool(world, "Pool-A", { targetDedicated: 2, maxTasksPerTvm: 1 });
+  /** One TVM that is told to leave while placement gives it the task `a`; `then` happens when that is stored and before placement goes on. */
+  const toldWhileGiven = async (then: (agent: Agent) => Promise<void>): Promise<Agent> => {
+    await makePool(world, "Pool-A", { maxTasksPerTvm: 1 });
     await makeWorkItem(world);
-    const agents = [...(await bootAll(world)).values()];
-    const { eventStore, clock } = world.ports;
+    const [agent] = (await bootAll(world)).values() as unknown as [Agent];
+    const { eventStore } = world.ports;
     const append = eventStore.append.bind(eventStore);
-    let given: string | undefined;
-    eventStore.append = (async (...asked: Parameters<typeof append>) => {
-      const assignment = asked[0].flatMap(({ events }) => events).find((event) => event.type === "TaskAssigned");
-      if (assignment && given === undefined) {
-        given = `local.pool-a.${(assignment as unknown as { tvm: string }).tvm}`;
-        accepted(await execute(world.ports, "tvm", "test", { stream: tvmStream(given), command: { type: "RemoveTvm", at: clock.now().toISOString(), option } }));
-      }
-      return append(...asked);
-    }) as typeof append;
+    let once = true;
+    eventStore.append = async (commits) => {
+      if (!once || !commits.some(({ events }) => events[0]?.type === "TaskAssigned")) return append(commits);
+      once = false;
+      accepted(await resizePool(world.ports, world.call(), "Pool-A", { target: 0, timeoutMs: 300_000, option }));
+      while ((await world.pump.feed()) || (await world.pump.process()));
+      const outcome = await append(commits);
+      await then(agent);
+      return outcome;
+    };
     await addMany(world, "Render", [newTask("a")]);
-    expect(given).toBeDefined();
-    // Given to the other one meanwhile, or about to be.
-    for (const agent of agents) if (agent.key !== given) await agent.work(() => 0);
-    expect(await taskOf(world, "a")).toMatchObject({ phase: "completed", attempt: 2, requeueCount: 0 });
+    eventStore.append = append;
+    expect(once).toBe(false);
+    return agent;
+  };
+  const settle = async (): Promise<void> => {
+    while ((await world.pump.feed()) || (await world.pump.process()));
+  };
+
+  test("told to leave just while it is given a task, which it begins before anybody has looked again: it finishes it, and leaves then", async () => {
+    const agent = await toldWhileGiven(async (one) => {
+      await settle();
+      accepted(await one.send());
+      for (const task of one.waiting()) one.started(task);
+      expect(one.waiting()).toHaveLength(1);
+      await settle();
+    });
+    expect(world.machines.removed).toEqual([]);
+    for (const one of agent.waiting()) agent.ended(one);
+    await agent.exchange();
+    await agent.exchange();
+    expect(await taskOf(world, "a")).toMatchObject({ phase: "completed", exitCode: 0, attempt: 1, requeueCount: 0 });
+    expect(world.machines.removed).toEqual([agent.key]);
+  });
+
+  test("told to leave just while it is given a task, and it says that it is drained: it gets nothing, goes, and the task is no requeue", async () => {
+    const agent = await toldWhileGiven(async (one) => {
+      expect(accepted(await one.send()).drain).toBeDefined();
+      await settle();
+      const answer = accepted(await one.send());
+      expect(answer).toMatchObject({ run: [] });
+      expect(answer).not.toHaveProperty("resume");
+      await settle();
+    });
+    expect(world.machines.removed).toEqual([agent.key]);
+    expect(await taskOf(world, "a")).toMatchObject({ phase: "active", attempt: 1, requeueCount: 0 });
+  });
+
+  test("the service ends when the TVM is gone and its pool does not know it yet: the pool hears of it later", async () => {
+    await makePool(world, "Pool-A", { maxTasksPerTvm: 1 });
+    const [agent] = (await bootAll(world)).values() as unknown as [Agent];
+    const { append } = world.ports.eventStore;
+    let asked = 0;
+    world.ports.eventStore.append = async (commits) => {
+      if (!commits.some(({ events }) => events[0]?.type === "PoolTvmsReleased")) return append(commits);
+      asked++;
+      throw new Error("the service ends here");
+    };
+    await resize(0, option);
+    await world.pass(1_000);
+    await agent.exchange().catch(() => undefined);
+    world.ports.eventStore.append = append;
+    expect(asked).toBeGreaterThan(0);
+    expect(world.machines.removed).toEqual([agent.key]);
+    expect((await pool()).tvms).toHaveLength(1);
+    await world.pass(30_000);
+    expect(await pool()).toMatchObject({ allocation: "steady", tvms: [] });
+  });
+
+  test("an agent of an earlier release, which is not asked: it leaves when the service knows of no task", async () => {
+    const { busy } = await twoBusy();
+    await resize(0, option);
+    for (const agent of busy) {
+      for (const one of agent.waiting()) agent.ended(one);
+      await agent.exchange({ taken: undefined });
+      expect(await agent.exchange({ taken: undefined })).not.toHaveProperty("drain");
+    }
+    expect(await pool()).toMatchObject({ allocation: "steady", tvms: [] });
   });
 
   test("takes longer than the resize may: the TVMs stay, are used again, and the pool says why", async () => {

@@ -94,6 +94,7 @@ describe("reboot and reimage", () => {
     expect((await busy.exchange()).run).toEqual([]);
     for (const one of busy.waiting()) busy.ended(one);
     await busy.exchange();
+    await busy.exchange();
     expect(await taskOf(world, "a")).toMatchObject({ phase: "completed", exitCode: 0, requeueCount: 0 });
     expect(orderOf(busy)).toMatchObject({ boot: 2, clean: true });
     expect((await idle.work()).map(({ task }) => task).sort()).toEqual(["b", "c"]);
@@ -111,6 +112,7 @@ describe("reboot and reimage", () => {
     const { busy } = await oneBusy({ retentionMs: 120_000 });
     await restart(busy, "reboot", "retaineddata");
     for (const one of busy.waiting()) busy.ended(one);
+    await busy.exchange();
     await busy.exchange();
     await world.pass(119_000);
     expect(orderOf(busy)).toMatchObject({ boot: 1 });
@@ -230,9 +232,28 @@ describe("TVMs removed by name", () => {
     await remove([nameOf(busy)], "retaineddata");
     for (const one of busy.waiting()) busy.ended(one);
     await busy.exchange();
+    await busy.exchange();
     expect((await pool()).tvms).toHaveLength(2);
     await world.pass(75_000);
     expect(await pool()).toMatchObject({ allocation: "steady", tvms: [expect.any(String)] });
+  });
+
+  test("retaineddata for longer than the resize may: the TVM, which had said that it begins nothing any more, is told to go on", async () => {
+    const { busy, idle } = await oneBusy({ retentionMs: 3_600_000 });
+    await remove([nameOf(busy)], "retaineddata");
+    for (const one of busy.waiting()) busy.ended(one);
+    await busy.exchange();
+    await busy.exchange();
+    await addMany(world, "Render", [newTask("b"), newTask("c")]);
+    await idle.exchange();
+    expect((await busy.exchange()).run).toEqual([]);
+    await world.pass(300_001);
+    expect(await pool()).toMatchObject({ allocation: "steady", resizeError: { code: "RemoveTVMsFailed" } });
+    const answer = await busy.exchange();
+    expect(answer.resume).toBeDefined();
+    expect(answer.run.map(({ task }) => task)).toEqual(["c"]);
+    await busy.work();
+    expect(await taskOf(world, "c")).toMatchObject({ phase: "completed", attempt: 1 });
   });
 
   test("from a pool that has fewer than it wants: they go all the same, and others come for those that are still wanted", async () => {

@@ -97,7 +97,7 @@ const REPEATABLE = new Set(["UpdatePool", "UpdateWorkItem", "UpdateJob", "Update
 
 const EVENTS: { readonly [C in Category]: readonly (AnyEvent["type"])[] } = {
   pool: ["PoolCreated", "PoolUpdated", "PoolResized", "PoolAutoScaleEnabled", "PoolAutoScaleEvaluated", "PoolAutoScaleDisabled", "PoolOsUpgradeStarted", "PoolOsUpgradeEnded", "PoolResizeStopped", "PoolResizeEnded", "PoolTvmsAllocated", "PoolTvmsReleased", "PoolDeletionStarted", "PoolDeleted"],
-  tvm: ["TvmAllocated", "TvmJoined", "TvmStartTaskStarted", "TvmStartTaskEnded", "TvmLost", "TvmRecovered", "TvmRestartRequested", "TvmRestarting", "TvmUserAdded", "TvmUserUpdated", "TvmUserDeleted", "TvmLeaving", "TvmKept", "TvmRemoved"],
+  tvm: ["TvmAllocated", "TvmJoined", "TvmStartTaskStarted", "TvmStartTaskEnded", "TvmLost", "TvmRecovered", "TvmRestartRequested", "TvmRestarting", "TvmUserAdded", "TvmUserUpdated", "TvmUserDeleted", "TvmLeaving", "TvmKept", "TvmDrained", "TvmRemoved"],
   workItem: ["WorkItemCreated", "WorkItemJobSpawned", "WorkItemOccurrencesSkipped", "WorkItemUpdated", "WorkItemDisabled", "WorkItemEnabled", "WorkItemPoolReleased", "WorkItemTerminationStarted", "WorkItemCompleted", "WorkItemDeletionStarted", "WorkItemDeleted"],
   job: ["JobCreated", "JobUpdated", "JobManagerQueued", "JobDisablingStarted", "JobDisabled", "JobEnabled", "JobTerminationStarted", "JobCompleted", "JobDeletionStarted", "JobDeleted"],
   task: ["TaskQueued", "TaskAssigned", "TaskStarted", "TaskReturned", "TaskRetried", "TaskRequeued", "TaskCompleted", "TaskUpdated", "TaskDeleted"],

@@ -1,6 +1,6 @@
 // The rules of a TVM: one join a boot, the start task with its retries, loss and return, and how it leaves.
 import type { StartTask } from "../../src/domain/pool";
-import { type TvmCommand, type TvmEvent, awaitsRestart, tvm, usable } from "../../src/domain/tvm";
+import { type TvmCommand, type TvmEvent, awaitsRestart, isDrained, tvm, usable } from "../../src/domain/tvm";
 import { at, spec } from "../support/spec";
 
 const { given } = spec(tvm);
@@ -188,6 +188,28 @@ describe("leaving", () => {
     expect(waiting.and(leaving(), kept).state.phase).toBe("waitingForStartTask");
     expect(given(allocated, leaving(), kept).state.phase).toBe("starting");
     for (const history of [ready, given(), ready.and(removed)]) history.when({ type: "KeepTvm", at: at(45) }).then();
+  });
+
+  test("drained: said once, by the boot that is there, of the wish that holds", () => {
+    const confirm = (since: string, boot = 1): TvmCommand => ({ type: "ConfirmDrained", at: at(44), boot, since });
+    const drained = (since: string): TvmEvent => ({ type: "TvmDrained", at: at(44), since });
+    const restart: TvmEvent = { type: "TvmRestartRequested", at: at(42), how: "reboot", option: "retaineddata" };
+    for (const option of ["taskcompletion", "retaineddata"] as const) {
+      const leaves = ready.and(leaving(option));
+      expect([leaves.state, leaves.when(confirm(at(40))).then(drained(at(40)))].map(isDrained)).toEqual([false, true]);
+      leaves.and(drained(at(40))).when(confirm(at(40))).then();
+      leaves.when(confirm(at(39))).then();
+      leaves.when(confirm(at(40), 2)).then();
+    }
+    expect(isDrained(ready.and(restart).when(confirm(at(42))).then(drained(at(42))))).toBe(true);
+    for (const history of [ready, ready.and(leaving("requeue")), ready.and({ ...restart, option: "terminate" }), ready.and(leaving("taskcompletion"), removed)])
+      for (const since of [at(10), at(40), at(42)]) history.when(confirm(since)).then();
+  });
+
+  test("drained, kept, and told to leave once more in the same moment: it is asked again", () => {
+    const drained = ready.and(leaving("taskcompletion"), { type: "TvmDrained", at: at(40), since: at(40) });
+    expect([drained, drained.and({ ...kept, at: at(40) }), drained.and({ ...kept, at: at(40) }, leaving("taskcompletion"))].map(({ state }) => isDrained(state))).toEqual([true, false, false]);
+    expect(isDrained(drained.and(lost, { type: "TvmRecovered", at: at(60), boot: 1 }, { ...leaving("taskcompletion"), at: at(61) } as TvmEvent).state)).toBe(false);
   });
 
   test("kept while nobody has heard of it: it is still lost, not ready", () => {

@@ -128,6 +128,7 @@ const tvmCommand = (random: Seeded, state: Tvm, at: string): Aggregates["tvm"]["
     { type: "RestartTvm", at, boot, reason: random.oneOf(["machineExited", "reboot", "upgrade"] as const) },
     { type: "RemoveTvm", at, option: option(random) },
     { type: "KeepTvm", at },
+    { type: "ConfirmDrained", at, boot, since: random.chance(0.8) ? state.stateAt : at },
     ...(random.chance(0.1) ? [{ type: "ForgetTvm", at } as const] : []),
   ]);
 };

@@ -250,18 +250,23 @@ export const agentFor = (world: World, order: MachineOrder) => {
   let slots = order.slots;
   const held = new Map<string, Assignment & { ended?: boolean }>();
   let unsent: Report[] = [];
+  let taken = 0;
+  let drained: string | undefined;
   const idOf = ({ key, attempt }: { key: string; attempt: number }): string => `${key}@${attempt}`;
 
   const send = async (more: Partial<ExchangeRequest> = {}, ports = world.ports): Promise<ExchangeAnswer | Rejection> => {
     const request = exchangeRequest.parse({
-      boot: order.boot, reports: unsent, holding: [...held.values()].map(({ key, attempt }) => ({ key, attempt })), capacity: slots, fileAnswers: [], removedFolders: [], waitMs: 0, ...more,
+      boot: order.boot, reports: unsent, taken, ...(drained === undefined ? {} : { drained }), holding: [...held.values()].map(({ key, attempt }) => ({ key, attempt })), capacity: slots, fileAnswers: [], removedFolders: [], waitMs: 0, ...more,
     });
     const answer = await exchange(ports, credential, request, world.now());
     if (isRejection(answer)) return answer;
     if (request.reports === unsent || more.reports === undefined) unsent = [];
     exchangeAnswer.parse(answer);
     for (const ref of answer.stop) held.delete(idOf(ref));
+    if (answer.resume !== undefined) drained = undefined;
     for (const one of answer.run) held.set(idOf(one), { ...one });
+    taken += answer.run.length;
+    if (answer.drain?.taken === taken && held.size + unsent.length === 0) drained = answer.drain.since;
     return answer;
   };
 
@@ -279,9 +284,11 @@ export const agentFor = (world: World, order: MachineOrder) => {
     send,
     /** One exchange, accepted, and everything that follows from it. */
     async exchange(more: Partial<ExchangeRequest> = {}): Promise<ExchangeAnswer> {
+      const before = drained;
       const answer = accepted(await send(more));
       await world.pump.untilQuiet();
-      return answer;
+      // An agent says at once that it is drained.
+      return drained === undefined || drained === before ? answer : this.exchange();
     },
     waiting: () => [...held.values()].filter(({ ended }) => !ended),
     report: (...reports: Report[]) => void unsent.push(...reports),
