@@ -125,6 +125,13 @@ const TAMPER: Readonly<Partial<Record<keyof typeof CHECKERS, (history: Tampered)
     add(history, `tvm-${tvmIn(history).key}`, { type: "TvmLeaving", option: "taskcompletion" });
     add(history, `tvm-${tvmIn(history).key}`, { type: "TvmRemoved" });
   },
+  drainedTvmsAreIdle: (history) => {
+    const { key } = tvmIn(history);
+    const run = history.runs.find(({ tvm }) => tvm === key) as Run;
+    history.runs.push({ ...run, cut: "restarted" });
+    add(history, `tvm-${key}`, { type: "TvmRestartRequested", how: "reboot", option: "taskcompletion" });
+    add(history, `tvm-${key}`, { type: "TvmRestarting", boot: run.boot + 1, reason: "reboot" });
+  },
   targetsAreSane: (history) => add(history, ofType(history, "PoolCreated").commit.stream, { type: "PoolResized", target: 1.5, timeoutMs: 1, option: "requeue" }),
   versionsAreGapless: (history) => void history.final.kept.splice(history.final.kept.findIndex(({ version }) => version === 2) - 1, 1, ...history.final.kept.filter(({ version }) => version === 2).slice(0, 1)),
   storeKeepsWhatItWasGiven: (history) => void (history.final.kept[0] as { by: string }).by.concat((history.final.kept[0] as { by: string }).by = "somebody"),

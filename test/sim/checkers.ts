@@ -5,7 +5,7 @@ import { deciderFor, foldCommits } from "../../src/app/fold";
 import { type Category, accountOf, categoryOf, keyOf, parentOf, tvmKey } from "../../src/domain/ids";
 import type { Pool } from "../../src/domain/pool";
 import { type Task, task as taskDecider } from "../../src/domain/task";
-import { type Tvm, waits } from "../../src/domain/tvm";
+import { type Tvm, drains, waits } from "../../src/domain/tvm";
 import type { WorkItem } from "../../src/domain/workItem";
 import type { Commit } from "../../src/ports";
 import { viewOf } from "../../src/views/all";
@@ -248,6 +248,18 @@ const waitingTvmsFinish: Checker = (history) => {
   });
 };
 
+/** And whatever the service believes: no program runs there when its machine is taken, unless nobody has heard of it for long. */
+const drainedTvmsAreIdle: Checker = (history) => {
+  const cuts = Map.groupBy(history.runs.filter((run) => run.cut), ({ tvm, boot, cut }) => `${tvm} ${boot} ${cut}`);
+  return told(history).flatMap(({ stream, event, before }) => {
+    if (categoryOf(stream) !== "tvm" || (event.type !== "TvmRemoved" && (event.type !== "TvmRestarting" || event["reason"] === "machineExited"))) return [];
+    const tvm = before as Tvm;
+    if (!drains(tvm) || tvm.silent) return [];
+    const how = event.type === "TvmRemoved" ? "removed" : "restarted";
+    return (cuts.get(`${keyOf(stream)} ${tvm.boot} ${how}`) ?? []).map(({ task, attempt }) => `${stream} was to finish ${task}@${attempt}, which ran when its machine was ${how}`);
+  });
+};
+
 /**
  * Targets are whole and not negative; by hand within the service's limit, by a formula within the pool's own. A pool never has
  * more TVMs than it was to have, nor more than the service allows.
@@ -413,7 +425,7 @@ const everythingSettles: Checker = ({ final: { settled, open } }) => (settled ? 
 export const CHECKERS = {
   acknowledgedTasksAreStored, acknowledgedChangesAreStored, noTaskIsInvented, noTaskIsLost,
   oneLiveAttempt, attemptsHaveNoGap, nothingAfterCompletion, oneCompletion, staleReportsChangeNothing, retriesKeepTheirLimit,
-  slotsAreKept, runsWereAssigned, lostTvmsAreQuiet, placedOnUsableTvms, priorityIsRespected, deallocationIsRespected, lossesAreReal, waitingTvmsFinish, targetsAreSane,
+  slotsAreKept, runsWereAssigned, lostTvmsAreQuiet, placedOnUsableTvms, priorityIsRespected, deallocationIsRespected, lossesAreReal, waitingTvmsFinish, drainedTvmsAreIdle, targetsAreSane,
   versionsAreGapless, storeKeepsWhatItWasGiven, foldingIsPure, countsEqualARecount, rowsSayWhatStreamsSay, viewsEqualARebuild,
   orchestrationsAreDeterministic, queuesAreEmpty, nothingBreaks, occurrencesGetOneJob, noOccurrenceIsMissing, exclusiveTasksAreAlone, everythingSettles,
   certificatesGoToTheirPools, certificatesInUseStay, certificatesKeepTheirSecrets, secretsAreNotWrittenDown,

@@ -29,6 +29,8 @@ export interface Run {
   readonly slots: number;
   readonly startMs: number;
   endMs: number;
+  /** The service took its machine from under it. */
+  cut?: "removed" | "restarted";
 }
 
 /** A file of a simulated TVM was written, or (without content) removed. */

@@ -108,6 +108,11 @@ export const createMachines = (options: MachinesOptions) => {
     if (crashed && !random.chance(profile().unnoticed)) timeline.after(random.below(2_000), () => options.watchSays(machine.key, machine.order.boot));
   };
 
+  const cut = (machine: Machine, how: "removed" | "restarted"): void => {
+    for (const run of machine.runs.values()) run.cut = how;
+    end(machine, `is ${how}`);
+  };
+
   const post = (machine: Machine, path: string, headers: Record<string, string>, body: unknown, timeoutMs: number, answered: (reply: Reply | undefined) => void): void => {
     let over = false;
     const once = (reply: Reply | undefined): void => {
@@ -356,7 +361,7 @@ export const createMachines = (options: MachinesOptions) => {
         const there = machines.get(key);
         if (there && there.order.boot >= order.boot) return { tvm: order.tvm };
         if (random.chance(profile().noMachine)) return { tvm: order.tvm, error: "There is no room for a machine." };
-        if (there) end(there, "is started again");
+        if (there) cut(there, "restarted");
         boot(order);
         return { tvm: order.tvm };
       });
@@ -367,7 +372,7 @@ export const createMachines = (options: MachinesOptions) => {
     async remove(account, pool, tvms) {
       for (const tvm of tvms) {
         const there = machines.get(keyOf(account, pool, tvm));
-        if (there) end(there, "is removed");
+        if (there) cut(there, "removed");
         disks.clear(keyOf(account, pool, tvm));
       }
     },
