@@ -278,6 +278,31 @@ test("a start task runs once for each order, in the start folder, and its backgr
   expect(told("startTaskEnded", 2)[0]).toMatchObject({ error: { code: "CommandProgramNotFound" } });
 });
 
+test("to go after its tasks: it finishes what it has, says at once that it begins nothing more, and begins again when it is told to", async () => {
+  world = await openWorld();
+  await world.startAgent();
+  const of = world.service.tvm(tvm);
+  const last = () => of.exchanges.at(-1);
+  const first = await submit("while [ ! -e ../go ]; do sleep 0.02; done");
+  await world.started(tvm, first.key);
+  of.drain = "2015-04-01T12:00:00.000Z";
+  world.service.news();
+  const before = of.exchanges.length;
+  await eventually(() => of.exchanges.length > before);
+  fs.writeFileSync(path.join(world.root(tvm), "tasks/w/j", first.task, "go"), "");
+  await world.ended(tvm, first.key);
+  await eventually(() => last()?.drained === of.drain);
+  expect(of.exchanges.filter(({ drained, holding }) => drained !== undefined && holding.length > 0)).toEqual([]);
+  const second = await submit("exit 0");
+  const since = of.exchanges.length;
+  await eventually(() => of.exchanges.length > since + 2);
+  expect(of.reports.filter((report) => "key" in report && report.key === second.key)).toEqual([]);
+  of.drain = undefined;
+  world.service.news();
+  await world.ended(tvm, second.key);
+  expect(last()).not.toHaveProperty("drained");
+});
+
 test("leaving ends everything and removes the files; the process ends with its last TVM", async () => {
   world = await openWorld();
   const agent = await world.startAgent([tvm, "tvm-2"]);

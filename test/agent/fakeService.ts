@@ -27,6 +27,8 @@ export interface FakeTvm {
   /** Statuses that the next questions for certificates are answered with instead. */
   readonly certificateFaults: number[];
   leave: boolean;
+  /** It is to go after its tasks, since then. */
+  drain: string | undefined;
   /** Answer exchanges and joins with this status instead. */
   refuse: number | undefined;
   /** Answer exchanges that carry reports with this status instead: there is no room to keep them. */
@@ -62,7 +64,7 @@ export async function startFakeService(options: FakeOptions) {
     if (!known) {
       known = {
         name, joined: undefined, joins: 0, assigned: new Map(), reports: [], exchanges: [], removeFolders: new Set(), removedFolders: [], files: new Map(),
-        fileAnswers: new Map(), startTask: undefined, certificates: [], certificateFaults: [], leave: false, refuse: undefined, refuseReports: undefined,
+        fileAnswers: new Map(), startTask: undefined, certificates: [], certificateFaults: [], leave: false, drain: undefined, refuse: undefined, refuseReports: undefined,
       };
       tvms.set(name, known);
     }
@@ -106,10 +108,13 @@ export async function startFakeService(options: FakeOptions) {
 
   const answerNow = (one: FakeTvm, request: ExchangeRequest) => {
     const holding = new Set(request.holding.map(idOf));
+    const asked = one.drain !== undefined && one.assigned.size === 0 && request.drained !== one.drain;
     const assigned = [...one.assigned.values()].slice(0, generous ? Infinity : request.capacity);
     return {
       run: assigned.filter((assignment) => !holding.has(idOf(assignment))), stop: request.holding.filter((ref) => !one.assigned.has(idOf(ref))),
       removeFolders: [...one.removeFolders], files: [...one.files.values()], ...(one.startTask ? { startTask: one.startTask } : {}), ...(one.leave ? { leave: true } : {}),
+      ...(asked ? { drain: { since: one.drain as string, taken: request.taken ?? 0 } } : {}),
+      ...(request.drained !== undefined && request.drained !== one.drain ? { resume: request.drained } : {}),
     };
   };
 
@@ -135,7 +140,7 @@ export async function startFakeService(options: FakeOptions) {
       const answer = answerNow(one, request);
       const errands = [...answer.removeFolders, ...answer.files.map((file) => file.id)].some((errand) => !seen.has(errand));
       const left = until - Date.now();
-      if (answer.run.length || answer.stop.length || errands || (answer.startTask && request.waitMs === 0) || answer.leave || left <= 0) return { status: 200, body: exchangeAnswer.parse(answer) };
+      if (answer.run.length || answer.stop.length || errands || (answer.startTask && request.waitMs === 0) || answer.leave || answer.drain || answer.resume !== undefined || left <= 0) return { status: 200, body: exchangeAnswer.parse(answer) };
       let timer: NodeJS.Timeout | undefined;
       await Promise.race([gone, new Promise<void>((resolve) => { waiters.add(resolve); timer = setTimeout(resolve, left); })]);
       clearTimeout(timer);
