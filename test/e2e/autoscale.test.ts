@@ -67,6 +67,11 @@ const emptied = (name: string) =>
     const { targetDedicated, currentDedicated, allocationState } = await service.client.getPool(name);
     return targetDedicated === 0 && currentDedicated === 0 && allocationState === "steady";
   }, `${name} has no TVMs`);
+const tvmStates = async (pool: string): Promise<string[]> => {
+  const states: string[] = [];
+  for await (const { state } of service.client.listTvms(pool)) states.push(state ?? "");
+  return states;
+};
 const NAMES = ["t0", "t1", "t2", "t3", "t4", "t5", "t6"];
 
 test("starts with no TVMs, grows with the queue, and goes back to none by taskcompletion without touching what runs", async () => {
@@ -78,6 +83,7 @@ test("starts with no TVMs, grows with the queue, and goes back to none by taskco
 
   // Told to go while their tasks run: they wait for them, and take no others.
   await enable("patient", "$TargetDedicated = 0; $TVMDeallocationOption = taskcompletion;");
+  await until(async () => (await tvmStates("patient")).every((state) => state === "leavingpool"), "all TVMs know that they are to leave");
   expect(await service.client.getPool("patient")).toMatchObject({ targetDedicated: 0, currentDedicated: TVMS });
   expect(await counts("patient")).toMatchObject({ running: TVMS, requeues: 0 });
   held.go();
