@@ -17,6 +17,8 @@ const scaledPool = {
   targetDedicated: undefined, enableAutoScale: true, autoScaleFormula: SETTLING, autoScaleEvaluationInterval: "PT15S", autoScaleMaxDedicated: 2, maxTasksPerTVM: 1,
   certificateReferences: [{ thumbprint: CERTIFICATE.thumbprint, thumbprintAlgorithm: "sha1" }],
 };
+/** Named by the time at which its pool was made, which no fault changes. */
+const FIRST_TVM = "tvm-1_1-20150401t120000z";
 const jobStream = `job-sim.render.*.${JOB}`;
 
 export const SCENARIOS: Readonly<Record<string, readonly ScenarioStep[]>> = {
@@ -43,6 +45,16 @@ export const SCENARIOS: Readonly<Record<string, readonly ScenarioStep[]>> = {
     { afterMs: 50, ask: task("stays", "run 2000 0") },
     { afterMs: 800, ask: change("POST", "/pools/Alpha?resize", "pool-sim.alpha", "PoolResized", { targetDedicated: 1, tvmDeallocationOption: "requeue" }) },
     { afterMs: 1_500, ask: change("POST", "/pools/Alpha?resize", "pool-sim.alpha", "PoolResized", { targetDedicated: 2 }) },
+  ],
+  "a TVM leaves after its task, and the other is started anew after its own": [
+    { afterMs: 0, ask: pool(2) },
+    { afterMs: 20, ask: workItem },
+    { afterMs: 2_500, ask: task("first", "run 1500 0") },
+    { afterMs: 20, ask: task("second", "run 3000 0") },
+    { afterMs: 20, ask: task("next", "run 50 0") },
+    { afterMs: 800, ask: change("POST", "/pools/Alpha?resize", "pool-sim.alpha", "PoolResized", { targetDedicated: 1, tvmDeallocationOption: "taskcompletion" }) },
+    { afterMs: 200, ask: { method: "POST", target: `/pools/Alpha/tvms/${FIRST_TVM}?reboot`, body: { rebootOption: "taskcompletion" } } },
+    { afterMs: 3_000, ask: task("last", "run 50 0") },
   ],
   "a job is deleted under its tasks, its work item too, and is made again": [
     { afterMs: 0, ask: pool(1) },
