@@ -23,6 +23,8 @@ const MUTANTS = [
   ["drain: word of an earlier wish to go", "src/domain/tvm.ts", "command.since !== state.stateAt || ", "", "test/domain/tvm.test.ts"],
   ["drain: an answer from before a task was taken in", "src/agent/agent.ts", "asked.taken !== taken || ", "", "test/agent/agent.test.ts"],
   ["drain: nothing is begun any more", "src/agent/agent.ts", "    if (drained !== undefined && !remembered.has(id)) return;\n", "", "test/agent/agent.test.ts"],
+  ["agents: who is refused certificates", "src/app/agents.ts", "  const refusal = await refusalNow(ports, known, row);\n  if (refusal || !row) return refused(ports, known, refusal);\n  // From here on", "  const refusal = refusalFor(row, known.boot);\n  if (refusal || !row) return refused(ports, known, refusal);\n  // From here on", "test/app/certificates.test.ts"],
+  ["place: a TVM is of no use by its stream", "src/app/react.ts", "return row && !row.gone && usable(row) ? row : ", "return row && !row.gone ? row : ", "test/app/place.test.ts"],
   ["fence: an old boot in an exchange", "src/app/agents.ts", "  return !row.joined || row.boot !== boot ? notYours : undefined;", "  return undefined;", "test/app/lives.test.ts"],
   ["fence: a join code used again", "src/domain/tvm.ts", "if (state.phase !== \"starting\" || state.joined || command.boot !== state.boot) return [];", "if (command.boot !== state.boot) return [];", "test/domain/tvm.test.ts"],
   ["heartbeats: late words of an earlier boot", "src/app/heartbeats.ts", "  if (before.boot > now.boot) return undefined;\n", "", "test/app/heartbeats.test.ts"],

@@ -133,7 +133,7 @@ export const certificatesFor = async (ports: Ports, credential: string, boot: nu
   const known = verify(credential, (tvm, number) => credentialFor(ports, tvm, number));
   if (!known || known.boot !== boot) return notYours;
   const [row] = await ports.views.get(tvms, [tvms.locate(known.tvm)]);
-  const refusal = refusalFor(row, known.boot);
+  const refusal = await refusalNow(ports, known, row);
   if (refusal || !row) return refused(ports, known, refusal);
   // From here on its join code is good no more.
   await heard(ports, known.tvm, known.boot, at, true);

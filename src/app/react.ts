@@ -1,19 +1,19 @@
 // Performs the effects of what happened. Everything here may be repeated: wakes and nudges are hints, commands are fenced.
 // Effects of one batch are gathered first, so that a thousand completions wake their pool once.
 import type { AnyEvent } from "../domain/aggregates";
-import { accountOf, categoryOf, jobStream, keyOf, parentOf, poolKey, taskStream, tvmKey } from "../domain/ids";
+import { accountOf, categoryOf, jobStream, keyOf, parentOf, poolKey, taskStream, tvmKey, tvmStream } from "../domain/ids";
 import { isOpen } from "../domain/job";
 import type { DeallocationOption } from "../domain/pool";
 import { type Effect, react } from "../domain/reactions";
 import type { RequeueReason } from "../domain/task";
-import { usable, waits } from "../domain/tvm";
+import { type Tvm, usable, waits } from "../domain/tvm";
 import type { Commit, Ports, Row, StoredEvent } from "../ports";
 import { errands, rooms } from "../views/errands";
 import { type JobRow, jobs } from "../views/jobs";
 import { type TaskRow, parseHeld, tasks } from "../views/tasks";
-import { type TvmRow, tvms } from "../views/tvms";
+import { tvms } from "../views/tvms";
 import { dropLostReferences, tryEndCertificate } from "./certificates";
-import { type Order, executeAll } from "./execute";
+import { type Order, executeAll, load } from "./execute";
 import { writeHeartbeat } from "./heartbeats";
 import { wake } from "./wakes";
 
@@ -140,17 +140,21 @@ export const endTasks = async (ports: Ports, keys: readonly string[], message: s
 
 /** What was true when it happened may be over when it is told: a TVM that is back keeps what it has. */
 export const takeStill = async (ports: Ports, effect: Omit<Extract<Effect, { kind: "takeFrom" }>, "kind">, at: string): Promise<void> => {
-  const look = async (): Promise<TvmRow | undefined> => (await ports.views.get(tvms, [tvms.locate(effect.tvm)]))[0];
-  const isBack = (row: TvmRow | undefined): boolean => row !== undefined && !row.gone && usable(row);
-  const row = await look();
-  const there = row !== undefined && !row.gone;
-  if (isBack(row)) return;
-  const now = row?.phase === "leaving" ? row.leavingOption : row?.phase === "restarting" ? row.restart?.option : effect.option;
-  const option = there && !row.silent ? now : effect.option;
+  const tvm = (await ports.views.keys(tasks, { index: "tvm", prefix: `${effect.tvm}/`, limit: 1 })).length > 0 && (await tvmNow(ports, effect.tvm));
+  if (!tvm || usable(tvm)) return;
+  const heard = tvm.phase !== "absent" && tvm.phase !== "gone" && !tvm.silent;
+  const wished = tvm.phase === "leaving" ? tvm.leavingOption : tvm.phase === "restarting" ? tvm.restart?.option : undefined;
+  const option = (heard ? wished : undefined) ?? effect.option;
   // Whoever asks may not know why it is of no use: its user is told what happened to it.
-  const reason = there && !row.silent && row.phase === "leaving" ? "tvmRemoved" : there && !row.silent && row.phase === "restarting" ? "tvmRestarted" : effect.reason;
+  const reason = heard && tvm.phase === "leaving" ? "tvmRemoved" : heard && tvm.phase === "restarting" ? "tvmRestarted" : effect.reason;
   // What it holds was read after this look: it may have come back, and got it, between the two.
-  await takeFrom(ports, effect.tvm, reason, option ?? effect.option, at, async () => !isBack(await look()));
+  await takeFrom(ports, effect.tvm, reason, option, at, async () => !usable(await tvmNow(ports, effect.tvm)));
+};
+
+/** By its row, which may be behind: that it is of no use is for its stream to say. */
+const tvmNow = async (ports: Ports, key: string): Promise<Tvm> => {
+  const [row] = await ports.views.get(tvms, [tvms.locate(key)]);
+  return row && !row.gone && usable(row) ? row : (await load(ports, "tvm", tvmStream(key))).state;
 };
 
 /** Most attempts handled at once when a TVM is taken away. */

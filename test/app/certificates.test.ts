@@ -4,12 +4,13 @@ import { readdirSync } from "node:fs";
 import path from "node:path";
 import { certificatesFor } from "../../src/app/agents";
 import { addCertificate, cancelCertificateDeletion, deleteCertificate, endCertificate, getCertificate } from "../../src/app/certificates";
+import { Busy } from "../../src/app/execute";
 import { getJob } from "../../src/app/jobs";
 import { addPool, deletePool, getPool, listPools, updatePool } from "../../src/app/pools";
 import { addWorkItem } from "../../src/app/workItems";
 import { isRejection } from "../../src/domain/decider";
 import { certificateKey, certificateStream } from "../../src/domain/ids";
-import type { Ports } from "../../src/ports";
+import type { MachineOrder, Ports } from "../../src/ports";
 import { tvms } from "../../src/views/tvms";
 import { type Agent, JOB, type World, accepted, agentFor, bootAll, makePool, openWorld, poolSpec } from "../support/world";
 
@@ -167,6 +168,19 @@ test("a certificate that the pool has dropped is handed to nobody any more, also
   await expect(updatePool({ ...world.ports, views }, world.call(), "Pool-A", { certificateReferences: [] })).rejects.toThrow("ended");
   expect(await handed()).toEqual([]);
   expect((await (second as Agent).join()).certificates).toBeUndefined();
+});
+
+test("a TVM whose row is behind its join is told to ask for its certificates again, not sent away (seed 1269464)", async () => {
+  await add();
+  await makePool(world, "Pool-A", { certificateReferences: references });
+  const agent = agentFor(world, [...world.machines.orders.values()][0] as MachineOrder);
+  const { write } = world.ports.views;
+  world.ports.views.write = async (writes) => (writes.some(({ view }) => view.name === "tvms") ? writes.map(() => "stale") : write(writes));
+  const { credential } = await agent.join();
+  world.ports.views.write = write;
+  await expect(certificatesFor(world.ports, credential, 1, world.now())).rejects.toThrow(Busy);
+  await world.pump.untilQuiet();
+  expect(await certificatesFor(world.ports, credential, 1, world.now())).toMatchObject({ certificates: [{ thumbprint: THUMBPRINT }] });
 });
 
 test.each(["made", "updated"])("a pool that was %s with a certificate that was deleted meanwhile, by a process that ended then, does not refer to it for ever (seed 1012428)", async (how) => {

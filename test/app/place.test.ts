@@ -2,6 +2,7 @@
 import { execute } from "../../src/app/execute";
 import { addTasks } from "../../src/app/tasks";
 import { removePoolTvms } from "../../src/app/pools";
+import { takeStill } from "../../src/app/react";
 import { tvmStream } from "../../src/domain/ids";
 import { JOB, type World, accepted, addMany, bootAll, makePool, makeWorkItem, newTask, openWorld, taskOf } from "../support/world";
 
@@ -69,4 +70,17 @@ test("the sweep takes nothing from a TVM whose row is behind, or is made anew ju
   await world.sweep();
   world.ports.views.get = get;
   expect(await taskOf(world, "a")).toMatchObject({ phase: "assigned", attempt: 1, requeueCount: 0 });
+});
+
+test("a restart that is told of when the TVM is back takes nothing from it, though its row is behind (seed 1269464)", async () => {
+  await makePool(world, "Pool-A", { targetDedicated: 1, maxTasksPerTvm: 1 });
+  await makeWorkItem(world);
+  const [agent] = (await bootAll(world)).values();
+  await addMany(world, "Render", [newTask("a")]);
+  await agent!.exchange();
+  const { get } = world.ports.views;
+  world.ports.views.get = async (view, keys) => (await get(view, keys)).map((row) => (row && view.name === "tvms" ? { ...row, phase: "starting", joined: false } : row)) as never;
+  await takeStill(world.ports, { tvm: agent!.key, reason: "tvmRestarted", option: "requeue" }, world.now());
+  expect(await taskOf(world, "a")).toMatchObject({ phase: "assigned", attempt: 1, requeueCount: 0 });
+  world.ports.views.get = get;
 });

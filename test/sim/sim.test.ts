@@ -3,9 +3,9 @@ import { check } from "./checkers";
 import { play } from "./play";
 
 /** Seeds that have shown a fault once: what they found is in the tests named after it. */
-const ONCE_FAILED: readonly number[] = [89, 125, 129, 878, 1565, 1717, 1762, 1948, 701908, 1002117, 1012428, 1100717, 1157560];
+const ONCE_FAILED: readonly number[] = [89, 125, 129, 878, 1565, 1717, 1762, 1948, 701908, 1002117, 1012428, 1100717, 1157560, 1269464];
 /** Those that show it in a shorter course only. */
-const STEPS_OF: Readonly<Record<number, number>> = { 1002117: 20, 1012428: 20, 1100717: 8, 1157560: 8 };
+const STEPS_OF: Readonly<Record<number, number>> = { 1002117: 20, 1012428: 20, 1100717: 8, 1157560: 8, 1269464: 20 };
 /** What few seeds do: formulas are tried out by request. */
 const RARE: readonly number[] = [57, 71];
 const SEEDS: readonly number[] = process.env["SEED"] === undefined ? [...ONCE_FAILED, ...RARE, ...Array.from({ length: 30 }, (_, index) => index + 1)] : [Number(process.env["SEED"])];
