@@ -140,8 +140,10 @@ export const endTasks = async (ports: Ports, keys: readonly string[], message: s
 
 /** What was true when it happened may be over when it is told: a TVM that is back keeps what it has. */
 export const takeStill = async (ports: Ports, effect: Omit<Extract<Effect, { kind: "takeFrom" }>, "kind">, at: string): Promise<void> => {
-  const tvm = (await ports.views.keys(tasks, { index: "tvm", prefix: `${effect.tvm}/`, limit: 1 })).length > 0 && (await tvmNow(ports, effect.tvm));
-  if (!tvm || usable(tvm)) return;
+  // Most hold nothing: their streams need not be read.
+  if ((await ports.views.keys(tasks, { index: "tvm", prefix: `${effect.tvm}/`, limit: 1 })).length === 0) return;
+  const tvm = await tvmNow(ports, effect.tvm);
+  if (usable(tvm)) return;
   const heard = tvm.phase !== "absent" && tvm.phase !== "gone" && !tvm.silent;
   const wished = tvm.phase === "leaving" ? tvm.leavingOption : tvm.phase === "restarting" ? tvm.restart?.option : undefined;
   const option = (heard ? wished : undefined) ?? effect.option;

@@ -4,7 +4,7 @@ import { addTasks } from "../../src/app/tasks";
 import { removePoolTvms } from "../../src/app/pools";
 import { takeStill } from "../../src/app/react";
 import { tvmStream } from "../../src/domain/ids";
-import { JOB, type World, accepted, addMany, bootAll, makePool, makeWorkItem, newTask, openWorld, taskOf } from "../support/world";
+import { type Agent, JOB, type World, accepted, addMany, bootAll, makePool, makeWorkItem, newTask, openWorld, taskOf } from "../support/world";
 
 let world: World;
 beforeEach(async () => {
@@ -59,12 +59,18 @@ test("a TVM has left when a task is given to it, and placement is killed before 
   expect(await taskOf(world, "a")).toMatchObject({ phase: "active", attempt: 1, retryCount: 0 });
 });
 
-test("the sweep takes nothing from a TVM whose row is behind, or is made anew just now", async () => {
+/** One TVM, whose agent has been given the task `a`. */
+const oneHolding = async (): Promise<Agent> => {
   await makePool(world, "Pool-A", { targetDedicated: 1, maxTasksPerTvm: 1 });
   await makeWorkItem(world);
-  const [agent] = (await bootAll(world)).values();
+  const [agent] = (await bootAll(world)).values() as unknown as [Agent];
   await addMany(world, "Render", [newTask("a")]);
-  await agent!.exchange();
+  await agent.exchange();
+  return agent;
+};
+
+test("the sweep takes nothing from a TVM whose row is behind, or is made anew just now", async () => {
+  await oneHolding();
   const { get } = world.ports.views;
   world.ports.views.get = async (view, keys) => (view.name === "tvms" ? keys.map(() => undefined) : get(view, keys));
   await world.sweep();
@@ -73,14 +79,10 @@ test("the sweep takes nothing from a TVM whose row is behind, or is made anew ju
 });
 
 test("a restart that is told of when the TVM is back takes nothing from it, though its row is behind (seed 1269464)", async () => {
-  await makePool(world, "Pool-A", { targetDedicated: 1, maxTasksPerTvm: 1 });
-  await makeWorkItem(world);
-  const [agent] = (await bootAll(world)).values();
-  await addMany(world, "Render", [newTask("a")]);
-  await agent!.exchange();
+  const agent = await oneHolding();
   const { get } = world.ports.views;
   world.ports.views.get = async (view, keys) => (await get(view, keys)).map((row) => (row && view.name === "tvms" ? { ...row, phase: "starting", joined: false } : row)) as never;
-  await takeStill(world.ports, { tvm: agent!.key, reason: "tvmRestarted", option: "requeue" }, world.now());
+  await takeStill(world.ports, { tvm: agent.key, reason: "tvmRestarted", option: "requeue" }, world.now());
   expect(await taskOf(world, "a")).toMatchObject({ phase: "assigned", attempt: 1, requeueCount: 0 });
   world.ports.views.get = get;
 });
